@@ -1,0 +1,74 @@
+# make app    open MAML Sketchpad on http://127.0.0.1:7860
+# make test   lint, types and all tests
+# Another interpreter: make app PYTHON=python3.13     Another folder: make app VENV=/somewhere/venv
+
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+JS_TESTS := $(wildcard tests/js/*.test.js tests/js/*.test.mjs)
+
+.PHONY: help app test install-test chromium lint types test-js test-py clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+app: $(VENV)/.app-installed
+	$(BIN)/python app.py
+
+test: install-test lint types test-js test-py
+
+install-test: $(VENV)/.test-installed chromium
+
+# The stamp carries the interpreter's version: another PYTHON makes the environment anew.
+$(VENV)/.python-$(VERSION):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "MAML Sketchpad needs Python 3.11 to 3.13; '$(PYTHON)' is $(or $(VERSION),not there)." \
+	         "Name another one: make $(or $(MAKECMDGOALS),app) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.app-installed: requirements.txt $(VENV)/.python-$(VERSION)
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.test-installed: requirements-dev.txt $(VENV)/.app-installed
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# The system's Chromium if it is there or may be installed, else the one that Playwright fetches.
+# The loop runs each candidate: some distributions ship a `chromium` that only asks for a snap.
+chromium: $(VENV)/.test-installed
+	@found() { for name in chromium chromium-browser google-chrome; do \
+	    $$name --version >/dev/null 2>&1 && return 0; done; return 1; }; \
+	if found; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q chromium; \
+	    if found; then exit 0; fi; \
+	    $(BIN)/python -m playwright install --with-deps chromium && exit 0; \
+	else \
+	    $(BIN)/python -m playwright install chromium && exit 0; \
+	fi; \
+	echo "No Chromium could be installed: the browser tests will be skipped." \
+	     "Install Chromium or Chrome, then run make test again." >&2
+
+lint:
+	$(BIN)/ruff check .
+
+types:
+	$(BIN)/mypy
+
+test-js:
+ifeq ($(JS_TESTS),)
+	@echo "No JavaScript tests found."
+else
+	@if command -v node >/dev/null; then node --test $(JS_TESTS); \
+	else echo "Node.js is not there: the JavaScript tests are left out." >&2; fi
+endif
+
+test-py:
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
