@@ -1,0 +1,258 @@
+"""Settings as small frozen dataclasses, checked when made, and the named recipes built of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args
+
+Framing = Literal["fit", "frame"]
+Split = Literal["alphabets", "notebook"]
+Part = Literal["train", "test"]
+Precision = Literal["float32", "bfloat16"]
+
+LARGEST_WAYS = 20
+"""Symbols an adapted learner may tell apart."""
+LARGEST_STEPS = 100
+"""Inner steps that may be asked for."""
+
+_T = TypeVar("_T")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _require_whole(name: str, value: object, low: int, high: int) -> None:
+    _require(
+        isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
+        f"{name} must be a whole number from {low} to {high}; {value!r} came.",
+    )
+
+
+def _require_positive(name: str, value: object) -> None:
+    _require(
+        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e6,
+        f"{name} must be a positive number below a million; {value!r} came.",
+    )
+
+
+def _require_one_of(name: str, value: object, choices: Any) -> None:
+    allowed = get_args(choices) or tuple(choices)
+    _require(value in allowed, f"{name} must be one of {', '.join(allowed)}; {value!r} came.")
+
+
+@dataclass(frozen=True)
+class EpisodeShape:
+    """The size of a task: `ways` characters, `shots` support and `queries` query drawings of each.
+
+    With `within_alphabet` all characters of a task come from one alphabet; an alphabet that has
+    fewer than `ways` gives as many as it has (at least two).
+    """
+
+    ways: int = 5
+    shots: int = 1
+    queries: int = 5
+    within_alphabet: bool = False
+
+    def __post_init__(self) -> None:
+        _require_whole("ways", self.ways, 2, 1000)
+        _require_whole("shots", self.shots, 1, 1000)
+        _require_whole("queries", self.queries, 1, 1000)
+
+    @property
+    def drawings(self) -> int:
+        """Drawings of each character that a task takes."""
+        return self.shots + self.queries
+
+    def __str__(self) -> str:
+        inside = " within one alphabet" if self.within_alphabet else ""
+        return f"{self.ways}-way {self.shots}-shot{inside}"
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """Adaptation to one task (MAML, arXiv 1703.03400, Algorithm 2, lines 5 to 8).
+
+    Args:
+        steps: gradient steps in training.
+        evaluation_steps: gradient steps in use; also the default of `maml.adapt`.
+        rate: inner learning rate; with `learned_rates` only where learning starts.
+        learned_rates: one rate for each tensor and step, learned in the outer loop (MAML++,
+            arXiv 1810.09502, "LSLR"; steps beyond `steps` use the last one's).
+        second_order: differentiate through the inner gradients; else first-order MAML.
+    """
+
+    steps: int = 5
+    evaluation_steps: int = 5
+    rate: float = 0.1
+    learned_rates: bool = False
+    second_order: bool = True
+
+    def __post_init__(self) -> None:
+        _require_whole("inner steps", self.steps, 1, LARGEST_STEPS)
+        _require_whole("inner evaluation steps", self.evaluation_steps, 0, LARGEST_STEPS)
+        _require_positive("inner rate", self.rate)
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Which network, and how large.
+
+    Args:
+        kind: "notebook" (three unpadded blocks, a fixed number of ways, batch statistics) or
+            "sketch" (the product's: frozen statistics, a head for any number of ways).
+        channels: channels of the convolutions.
+        ways: outputs of the "notebook" network; the "sketch" network passes it over.
+    """
+
+    kind: Literal["notebook", "sketch"] = "sketch"
+    channels: int = 64
+    ways: int = 5
+
+    def __post_init__(self) -> None:
+        _require_one_of("network kind", self.kind, ("notebook", "sketch"))
+        _require_whole("channels", self.channels, 1, 512)
+        _require_whole("ways", self.ways, 2, LARGEST_WAYS)
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Metric pre-training of the body (prototypical networks, arXiv 1703.05175, with cosines).
+
+    Args:
+        episodes: gradient steps.
+        ways: characters of an episode.
+        drawings: drawings of each; every one in turn is the query, the others make its prototype.
+        rate: learning rate at its height; it rises for a hundred episodes and falls as a cosine.
+        precision: of the convolutions; "bfloat16" is twice as fast where the processor has it.
+    """
+
+    episodes: int
+    ways: int = 64
+    drawings: int = 4
+    rate: float = 3e-3
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        _require_whole("pre-training episodes", self.episodes, 1, 10_000_000)
+        _require_whole("pre-training ways", self.ways, 2, 1000)
+        _require_whole("pre-training drawings", self.drawings, 2, 20)
+        _require_positive("pre-training rate", self.rate)
+        _require_one_of("precision", self.precision, Precision)
+
+
+@dataclass(frozen=True)
+class MetaTraining:
+    """Everything that decides what `maml.meta_train` does.
+
+    Args:
+        shapes: shapes of the training tasks; each iteration takes one of them in turn.
+        inner: the inner loop.
+        meta_batch: tasks of one outer step.
+        iterations: outer steps (0: pre-training alone).
+        epoch: outer steps of an epoch; after each epoch the learner is evaluated.
+        outer_rate: learning rate of Adam.
+        cosine: let the outer rate fall as a cosine to a hundredth.
+        first_order_iterations: outer steps at the start that leave second derivatives out.
+        multi_step_iterations: outer steps at the start that weigh the query loss after every inner
+            step, not only the last (MAML++, "multi-step loss").
+        pretraining: metric pre-training before the outer loop, or None.
+        augment: draw every training task by other hands (affine changes, quarter turns as new
+            characters).
+        split: which characters train and which test, see `CharacterSet.split`.
+        validation: hold these many alphabets of the training part out and evaluate on them; 0
+            evaluates on the test part, as the notebook does.
+        evaluation: shape of the evaluation tasks.
+        evaluation_tasks: how many of them after each epoch.
+        transductive: normalise the queries of a task together when evaluating (the notebook).
+    """
+
+    shapes: tuple[EpisodeShape, ...] = (EpisodeShape(),)
+    inner: InnerLoop = field(default_factory=InnerLoop)
+    meta_batch: int = 4
+    iterations: int = 1000
+    epoch: int = 250
+    outer_rate: float = 1e-3
+    cosine: bool = False
+    first_order_iterations: int = 0
+    multi_step_iterations: int = 0
+    pretraining: Pretraining | None = None
+    augment: bool = False
+    split: Split = "alphabets"
+    validation: int = 0
+    evaluation: EpisodeShape = field(default_factory=EpisodeShape)
+    evaluation_tasks: int = 200
+    transductive: bool = False
+
+    def __post_init__(self) -> None:
+        _require(len(self.shapes) > 0, "shapes must name at least one EpisodeShape; none came.")
+        _require_whole("meta-batch", self.meta_batch, 1, 1024)
+        _require_whole("iterations", self.iterations, 0, 10_000_000)
+        _require_whole("iterations of an epoch", self.epoch, 1, 10_000_000)
+        _require_positive("outer rate", self.outer_rate)
+        _require_whole("first-order iterations", self.first_order_iterations, 0, 10_000_000)
+        _require_whole("multi-step iterations", self.multi_step_iterations, 0, 10_000_000)
+        _require_one_of("split", self.split, Split)
+        _require_whole("validation alphabets", self.validation, 0, 15)
+        _require_whole("evaluation tasks", self.evaluation_tasks, 1, 1_000_000)
+        _require(
+            self.iterations > 0 or self.pretraining is not None,
+            "There is nothing to train: iterations is 0 and there is no pre-training.",
+        )
+
+    @property
+    def total(self) -> int:
+        """All gradient steps of the run: pre-training episodes and outer steps."""
+        return self.iterations + (self.pretraining.episodes if self.pretraining else 0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named training configuration: data, network, training, seed."""
+
+    name: str
+    summary: str
+    framing: Framing
+    network: NetworkSettings
+    training: MetaTraining
+    seed: int = 0
+
+
+def to_plain(settings: Any) -> Any:
+    """Turn settings into dictionaries, lists and numbers that JSON can hold."""
+    plain = dataclasses.asdict(settings)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+
+def from_plain(kind: type[_T], plain: Mapping[str, Any]) -> _T:
+    """Rebuild settings written by `to_plain`.
+
+    Raises:
+        ValueError: if a name is unknown or a value does not fit; the text says which.
+    """
+    _require(isinstance(plain, Mapping), f"{kind.__name__} must be a JSON object; {plain!r} came.")
+    fields = {entry.name: entry for entry in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(plain) - set(fields))
+    _require(
+        not unknown, f"{kind.__name__} has no setting {', '.join(unknown)}; it has {list(fields)}."
+    )
+    values: dict[str, Any] = dict(plain)
+    nested: dict[str, type] = {
+        "inner": InnerLoop,
+        "pretraining": Pretraining,
+        "evaluation": EpisodeShape,
+        "network": NetworkSettings,
+        "training": MetaTraining,
+    }
+    for name, inner_kind in nested.items():
+        if name in fields and values.get(name) is not None:
+            values[name] = from_plain(inner_kind, values[name])
+    if "shapes" in values:
+        values["shapes"] = tuple(from_plain(EpisodeShape, shape) for shape in values["shapes"])
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__} cannot be made of {plain!r}: {error}.") from error

@@ -1,0 +1,378 @@
+"""Character sets, tasks cut out of them, and other hands that draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from maml.config import LARGEST_WAYS, EpisodeShape, Part, Split
+from maml.drawing import INK_SIZE
+
+_NOTEBOOK_SHARE = 1200 / 1623
+"""The notebook trains on the first 1,200 of Omniglot's 1,623 characters."""
+
+
+@dataclass(frozen=True, eq=False)
+class CharacterSet:
+    """Drawings sorted by character, as ink.
+
+    Args:
+        images: uint8 (characters, drawings, 28, 28), 255 = ink.
+        characters: a name for each character.
+        alphabets: the alphabet of each character.
+        background: for each character, whether it belongs to the background set (for training).
+    """
+
+    images: NDArray[np.uint8]
+    characters: tuple[str, ...]
+    alphabets: tuple[str, ...]
+    background: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        shape = self.images.shape
+        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[2:] != (INK_SIZE, INK_SIZE):
+            raise ValueError(
+                f"images came as {self.images.dtype} {shape}; "
+                f"wanted uint8 (characters, drawings, {INK_SIZE}, {INK_SIZE})."
+            )
+        for name in ("characters", "alphabets", "background"):
+            if len(getattr(self, name)) != len(self.images):
+                raise ValueError(
+                    f"{name} has {len(getattr(self, name))} entries for {len(self.images)} "
+                    "characters; there must be one for each."
+                )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def drawings(self) -> int:
+        """Drawings of each character."""
+        return int(self.images.shape[1])
+
+    def split(self, protocol: Split, part: Part) -> CharacterSet:
+        """The characters that train or test under a protocol.
+
+        Args:
+            protocol: "alphabets" (Lake's: background alphabets train, evaluation alphabets test)
+                or "notebook" (the first 1,200 of 1,623 characters train, in the order of the set;
+                the same share of a smaller set).
+            part: "train" or "test".
+
+        Raises:
+            ValueError: if protocol or part is unknown.
+        """
+        if protocol not in get_args(Split) or part not in get_args(Part):
+            raise ValueError(
+                f"There is no split {protocol!r}, {part!r}; protocols are "
+                f"{', '.join(get_args(Split))}, parts are {', '.join(get_args(Part))}."
+            )
+        if protocol == "alphabets":
+            trains = np.array(self.background, dtype=bool)
+        else:
+            trains = np.arange(len(self)) < round(len(self) * _NOTEBOOK_SHARE)
+        return self.choose(np.flatnonzero(trains if part == "train" else ~trains))
+
+    def hold_out(self, alphabets: int) -> tuple[CharacterSet, CharacterSet]:
+        """Part `alphabets` whole alphabets, evenly spread over the sorted names, from the others.
+
+        Returns:
+            The others and the held-out ones.
+
+        Raises:
+            ValueError: if no alphabet would remain.
+        """
+        names = sorted(set(self.alphabets))
+        if not 0 < alphabets < len(names):
+            raise ValueError(
+                f"{alphabets} of {len(names)} alphabets cannot be held out; "
+                "at least one must be held out and one must remain."
+            )
+        chosen = {names[int((k + 0.5) * len(names) / alphabets)] for k in range(alphabets)}
+        held = np.array([alphabet in chosen for alphabet in self.alphabets])
+        return self.choose(np.flatnonzero(~held)), self.choose(np.flatnonzero(held))
+
+    def choose(self, indices: Iterable[int]) -> CharacterSet:
+        """The characters at `indices`, in that order."""
+        rows = list(indices)
+        return CharacterSet(
+            images=self.images[rows],
+            characters=tuple(self.characters[row] for row in rows),
+            alphabets=tuple(self.alphabets[row] for row in rows),
+            background=tuple(self.background[row] for row in rows),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SupportSet:
+    """The examples a learner adapts to.
+
+    Args:
+        images: ink, (n, 28, 28) or (n, 1, 28, 28), tensor or array of floats in [0, 1]; kept as a
+            float32 tensor (n, 1, 28, 28).
+        labels: (n,) whole numbers in [0, ways); every way needs at least one example, and counts
+            may differ.
+        names: a name for each way; 2 to 20 ways.
+
+    Raises:
+        ValueError: if anything does not fit; the text says what came and what was wanted.
+    """
+
+    images: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        images = as_ink_batch(self.images)
+        labels = torch.as_tensor(self.labels)
+        names = tuple(str(name) for name in self.names)
+        if not 2 <= len(names) <= LARGEST_WAYS:
+            raise ValueError(
+                f"A learner tells 2 to {LARGEST_WAYS} symbols apart; {len(names)} names came."
+            )
+        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+            raise ValueError(f"labels must be whole numbers; dtype {labels.dtype} came.")
+        labels = labels.long()
+        if labels.shape != (len(images),):
+            raise ValueError(
+                f"labels of shape {tuple(labels.shape)} came for {len(images)} images; "
+                "there must be one label for each image."
+            )
+        if int(labels.min()) < 0 or int(labels.max()) >= len(names):
+            raise ValueError(
+                f"labels run from {int(labels.min())} to {int(labels.max())}, but with "
+                f"{len(names)} names they must lie in [0, {len(names)})."
+            )
+        missing = sorted(set(range(len(names))) - set(labels.tolist()))
+        if missing:
+            listed = ", ".join(repr(names[way]) for way in missing)
+            raise ValueError(f"No example of {listed}: every symbol needs at least one drawing.")
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "names", names)
+
+    @property
+    def ways(self) -> int:
+        """How many symbols there are."""
+        return len(self.names)
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """A task: support and query drawings of the same characters.
+
+    Args:
+        support_images, query_images: ink, float32 (n, 1, 28, 28).
+        support_labels, query_labels: int64 (n,), slots in [0, ways).
+        characters: int64 (ways,), the row of the character set behind each slot.
+    """
+
+    support_images: Tensor
+    support_labels: Tensor
+    query_images: Tensor
+    query_labels: Tensor
+    characters: Tensor
+
+    @property
+    def ways(self) -> int:
+        """How many characters the task has."""
+        return len(self.characters)
+
+    def to(self, device: torch.device | str) -> Episode:
+        """The same task on another device."""
+        return Episode(
+            self.support_images.to(device),
+            self.support_labels.to(device),
+            self.query_images.to(device),
+            self.query_labels.to(device),
+            self.characters.to(device),
+        )
+
+
+def as_ink_batch(images: object) -> Tensor:
+    """Bring ink to a float32 tensor (n, 1, 28, 28).
+
+    Args:
+        images: tensor, array or sequence of pictures: (n, 28, 28), (n, 1, 28, 28), or one picture
+            (28, 28); floats in [0, 1].
+
+    Raises:
+        ValueError: if shape, dtype or range do not fit, or a value is not finite.
+    """
+    try:
+        if isinstance(images, Sequence):
+            images = np.stack([np.asarray(image) for image in images])
+        batch = torch.as_tensor(images)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"The images cannot be made one array of ink: {error}.") from error
+    shape = tuple(batch.shape)
+    if batch.ndim == 2:
+        batch = batch[None]
+    if batch.ndim == 3:
+        batch = batch[:, None]
+    if batch.ndim != 4 or batch.shape[1:] != (1, INK_SIZE, INK_SIZE) or len(batch) == 0:
+        raise ValueError(
+            f"Images of shape {shape} came; wanted (n, {INK_SIZE}, {INK_SIZE}) or "
+            f"(n, 1, {INK_SIZE}, {INK_SIZE}) with n at least 1. "
+            "maml.image_to_ink makes such ink of any picture."
+        )
+    if not batch.is_floating_point():
+        raise ValueError(
+            f"Images of dtype {batch.dtype} came; wanted floats in [0, 1], 1 = ink. "
+            "Divide whole numbers by 255."
+        )
+    batch = batch.float()
+    if not bool(torch.isfinite(batch).all()):
+        raise ValueError("An image holds a value that is not a finite number.")
+    low, high = float(batch.min()), float(batch.max())
+    if low < -1e-4 or high > 1 + 1e-4:
+        raise ValueError(
+            f"Image values run from {low:g} to {high:g}; ink must lie in [0, 1]. "
+            "maml.image_to_ink makes such ink of any picture."
+        )
+    return batch
+
+
+class EpisodeSampler:
+    """Draws tasks from a character set, seeded by a generator of its own choice.
+
+    Characters and drawings are drawn without replacement within a task, and the slot a character
+    gets is random, so a label tells nothing about its character.
+
+    Args:
+        data: the characters.
+        generator: the only source of randomness; its state is all there is to save.
+
+    Raises:
+        ValueError: on `sample`, if the set has too few characters or drawings for the shape.
+    """
+
+    def __init__(self, data: CharacterSet, generator: torch.Generator) -> None:
+        self.data = data
+        self.generator = generator
+        self._images = torch.from_numpy(data.images)
+        names = sorted(set(data.alphabets))
+        row_alphabets = np.array(data.alphabets)
+        rows = [np.flatnonzero(row_alphabets == name) for name in names]
+        self._alphabet_rows = [torch.from_numpy(chosen) for chosen in rows if len(chosen) >= 2]
+
+    def sample(self, shape: EpisodeShape, *, augment: bool = False) -> Episode:
+        """Draw one task; with `augment`, drawn by other hands (see `redraw`)."""
+        characters, drawings = self.sample_rows(shape)
+        images = self._images[characters[:, None], drawings].float().div(255)
+        if augment:
+            images = turn(images, torch.randint(4, (len(characters),), generator=self.generator))
+            images = redraw(images.flatten(0, 1), self.generator).view_as(images)
+        support, query = images[:, : shape.shots], images[:, shape.shots :]
+        slots = torch.arange(len(characters))
+        return Episode(
+            support_images=support.reshape(-1, 1, INK_SIZE, INK_SIZE),
+            support_labels=slots.repeat_interleave(shape.shots),
+            query_images=query.reshape(-1, 1, INK_SIZE, INK_SIZE),
+            query_labels=slots.repeat_interleave(shape.queries),
+            characters=characters,
+        )
+
+    def sample_rows(self, shape: EpisodeShape) -> tuple[Tensor, Tensor]:
+        """Draw which characters (ways,) and which drawings (ways, shots + queries) a task has."""
+        if shape.drawings > self.data.drawings:
+            raise ValueError(
+                f"{shape.shots} shots and {shape.queries} queries need {shape.drawings} drawings "
+                f"of each character, but the data has {self.data.drawings}; ask for fewer."
+            )
+        if shape.within_alphabet:
+            if not self._alphabet_rows:
+                raise ValueError("No alphabet of the data has two characters.")
+            pick = torch.randint(len(self._alphabet_rows), (1,), generator=self.generator)
+            rows = self._alphabet_rows[int(pick)]
+            rows = rows[torch.randperm(len(rows), generator=self.generator)][: shape.ways]
+        else:
+            if shape.ways > len(self.data):
+                raise ValueError(
+                    f"{shape.ways} ways need as many characters, but the data has "
+                    f"{len(self.data)}; ask for fewer ways or bring more data."
+                )
+            rows = torch.randperm(len(self.data), generator=self.generator)[: shape.ways]
+        order = torch.rand(len(rows), self.data.drawings, generator=self.generator).argsort(dim=1)
+        return rows, order[:, : shape.drawings]
+
+
+def turn(images: Tensor, quarters: Tensor) -> Tensor:
+    """Turn each character by quarter turns: a turned character counts as another character.
+
+    Args:
+        images: (characters, drawings, 28, 28).
+        quarters: int (characters,), quarter turns of each.
+    """
+    turned = images.clone()
+    for quarter in (1, 2, 3):
+        chosen = quarters == quarter
+        turned[chosen] = torch.rot90(images[chosen], quarter, (-2, -1))
+    return turned
+
+
+@dataclass(frozen=True)
+class Hand:
+    """How far another hand may stray, each drawn uniformly from plus and minus this much.
+
+    Args:
+        turn: rotation, radians.
+        slant: horizontal shear, dimensionless.
+        stretch: change of width and of height, as a share.
+        shift: in pixels of the ink picture.
+        bend: smooth warp of the paper, in pixels.
+        thickness: change of the pen's width, as a share of a pixel on either side of a line.
+    """
+
+    turn: float = 0.22
+    slant: float = 0.22
+    stretch: float = 0.15
+    shift: float = 1.5
+    bend: float = 1.0
+    thickness: float = 0.5
+
+
+def redraw(images: Tensor, generator: torch.Generator, hand: Hand | None = None) -> Tensor:
+    """Draw each picture again by another hand.
+
+    Args:
+        images: ink, float32 (n, 28, 28).
+        generator: source of the randomness.
+        hand: how far hands may stray.
+
+    Returns:
+        Ink of the same shape, values in [0, 1].
+    """
+    hand = hand or Hand()
+    count, side = len(images), images.shape[-1]
+
+    def spread(limit: float, *size: int) -> Tensor:
+        return (torch.rand(count, *size, generator=generator) * 2 - 1) * limit
+
+    angle, slant = spread(hand.turn), spread(hand.slant)
+    wide, high = 1 + spread(hand.stretch), 1 + spread(hand.stretch)
+    shift = spread(hand.shift * 2 / side, 2)
+    cosine, sine = angle.cos(), angle.sin()
+    across = torch.stack([cosine / wide, (sine + slant) / wide, shift[:, 0]], dim=1)
+    down = torch.stack([-sine / high, cosine / high, shift[:, 1]], dim=1)
+    grid = functional.affine_grid(
+        torch.stack([across, down], dim=1), [count, 1, side, side], align_corners=False
+    )
+    if hand.bend:
+        waves = spread(hand.bend * 2 / side, 2, 4, 4)
+        smooth = functional.interpolate(waves, size=(side, side), mode="bicubic")
+        grid = grid + smooth.permute(0, 2, 3, 1)
+    ink = functional.grid_sample(images[:, None], grid, align_corners=False)
+    if hand.thickness:
+        amount = spread(hand.thickness)[:, None, None, None]
+        thicker = functional.max_pool2d(ink, 3, stride=1, padding=1)
+        thinner = -functional.max_pool2d(-ink, 3, stride=1, padding=1)
+        ink = ink + amount.clamp(min=0) * (thicker - ink) + (-amount).clamp(min=0) * (thinner - ink)
+    return ink[:, 0].clamp(0, 1)

@@ -1,0 +1,261 @@
+"""From a drawing to ink: the one road that data set, uploads and pens all take.
+
+*Ink* is what the networks see: a float32 picture of 28 x 28 pixels, 0 for paper and 1 for ink.
+This is the only module that knows about polarity, centring, scale and the width of a pen.
+
+The road has three stretches: find the ink (`_find_ink`: polarity, transparency, shadows), frame it
+(`_fit` or `_whole_frame`), and shrink it to 28 x 28.  Strokes skip the first stretch, since they
+are ink already, and share the other two with pictures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+from skimage.morphology import skeletonize
+
+from maml.config import Framing
+
+FRAMINGS: tuple[Framing, ...] = get_args(Framing)
+"""How ink is placed in its 28 x 28 picture.
+
+"fit": the bounding box of the ink is scaled to 20 pixels and centred, and every line is redrawn
+with one standard pen, so size, place and thickness of the pen do not matter.  "frame": the whole
+picture is shrunk as it is, which is what published Omniglot protocols do.
+"""
+INK_SIZE = 28
+"""Side of an ink picture, in pixels."""
+FIT_SIDE = 20
+"""Longer side of the ink's bounding box after ``"fit"``, in pixels of the ink picture."""
+PEN_WIDTH = 2.0
+"""Width of the standard pen of ``"fit"``, in pixels of the ink picture."""
+ROAD_VERSION = 1
+"""Raised whenever the same picture would give other ink; caches of ink are keyed by it."""
+
+_OVERSAMPLING = 4
+_CANVAS = INK_SIZE * _OVERSAMPLING
+_FIT_CANVAS = FIT_SIDE * _OVERSAMPLING
+_LARGEST_SIDE = 512
+_EMPTY = "There is no ink in this {thing}: {came}. Draw at least one dot or line."
+
+
+def strokes_to_image(strokes: Sequence[ArrayLike]) -> NDArray[np.float32]:
+    """Turn pen strokes into ink.
+
+    Args:
+        strokes: the strokes of one drawing, each of shape (n_points, 2) with columns x (to the
+            right) and y (downwards), in any unit and anywhere in the plane.  A stroke of one point
+            is a dot.  Strokes without points are passed over.
+
+    Returns:
+        Ink, float32 of shape (28, 28), values in [0, 1], framed as ``"fit"``.
+
+    Raises:
+        ValueError: if there is no point at all, a stroke has another shape, or a coordinate is not
+            a finite number.
+    """
+    lines = [_stroke(points, index) for index, points in enumerate(strokes)]
+    lines = [line for line in lines if len(line)]
+    if not lines:
+        raise ValueError(_EMPTY.format(thing="drawing", came="it has no stroke with a point"))
+    points = np.concatenate(lines)
+    low, high = points.min(axis=0), points.max(axis=0)
+    # Half of each end first: the difference of two huge coordinates must not overflow.
+    centre = low / 2 + high / 2
+    side = float(np.max(high / 2 - low / 2)) * 2
+    scale = _FIT_CANVAS / side if side > 0 and math.isfinite(_FIT_CANVAS / side) else 0.0
+    canvas = Image.new("L", (_CANVAS, _CANVAS))
+    pen = ImageDraw.Draw(canvas)
+    for line in lines:
+        placed = [(x, y) for x, y in (line - centre) * scale + (_CANVAS - 1) / 2]
+        if len(placed) == 1:
+            pen.point(placed, fill=255)
+        else:
+            pen.line(placed, fill=255, width=1)
+    return _with_standard_pen(np.asarray(canvas) > 0)
+
+
+def image_to_ink(picture: Any, framing: Framing = "fit") -> NDArray[np.float32]:
+    """Turn a picture of a drawing into ink.
+
+    Dark lines on light paper and light lines on a dark ground both become ink; transparency counts
+    as paper; uneven light, as in a photograph of paper, is evened out.
+
+    Args:
+        picture: a PIL image of any mode, or an array: (height, width) or (height, width, 3 or 4),
+            bool, unsigned integers, or floats in [0, 1].
+        framing: ``"fit"`` or ``"frame"``, see `Framing`.
+
+    Returns:
+        Ink, float32 of shape (28, 28), values in [0, 1].
+
+    Raises:
+        ValueError: if the picture has no ink (all pixels alike), no pixels, another shape or
+            non-finite values, or if the framing is unknown.
+    """
+    if framing not in FRAMINGS:
+        raise ValueError(f"Unknown framing {framing!r}; choose one of {', '.join(FRAMINGS)}.")
+    ink = _find_ink(_luminance(picture))
+    return _fit(ink) if framing == "fit" else _whole_frame(ink)
+
+
+def _stroke(points: ArrayLike, index: int) -> NDArray[np.float64]:
+    try:
+        line = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Stroke {index} is not a list of (x, y) points: {error}. "
+            "Each stroke must be an array of shape (n_points, 2)."
+        ) from error
+    if line.size == 0:
+        return np.empty((0, 2))
+    if line.ndim != 2 or line.shape[1] != 2:
+        raise ValueError(
+            f"Stroke {index} has shape {line.shape}; each stroke must have shape (n_points, 2), "
+            "one row of x and y for each point."
+        )
+    if not np.isfinite(line).all():
+        raise ValueError(
+            f"Stroke {index} holds a coordinate that is not a finite number; "
+            "leave such points out before drawing."
+        )
+    return line
+
+
+def _luminance(picture: Any) -> NDArray[np.float32]:
+    """Bring any picture to one float channel in [0, 1], transparency laid on contrasting paper."""
+    image = picture if isinstance(picture, Image.Image) else _image_from_array(picture)
+    if 0 in image.size:
+        raise ValueError(f"The picture has no pixels: its size is {image.size}.")
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image, dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError("The picture holds values that are not finite numbers.")
+        span = float(values.max() - values.min())
+        return _shrink((values - values.min()) / span if span else np.zeros_like(values))
+    if image.has_transparency_data:
+        rgba = np.asarray(image.convert("RGBA"), dtype=np.float32) / 255
+        grey, alpha = rgba[..., :3] @ np.float32([0.299, 0.587, 0.114]), rgba[..., 3]
+        weight = float(alpha.sum())
+        dark = weight == 0 or float((grey * alpha).sum()) / weight < 0.5
+        paper = 1.0 if dark else 0.0
+        return _shrink(grey * alpha + paper * (1 - alpha))
+    return _shrink(np.asarray(image.convert("L"), dtype=np.float32) / 255)
+
+
+def _image_from_array(picture: ArrayLike) -> Image.Image:
+    array = np.asarray(picture)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise ValueError(
+            f"A picture array of shape {array.shape} came; wanted (height, width) or "
+            "(height, width, 3 or 4) with at least one pixel."
+        )
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    elif np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all():
+            raise ValueError("The picture holds values that are not finite numbers.")
+        if array.min() < 0 or array.max() > 1:
+            raise ValueError(
+                f"A float picture must lie in [0, 1], but its values run from {array.min():g} to "
+                f"{array.max():g}; divide by the largest possible value first."
+            )
+        array = np.rint(array * 255).astype(np.uint8)
+    elif array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise ValueError(
+            f"A picture array of dtype {array.dtype} came; wanted bool, uint8, uint16 or float."
+        )
+    return Image.fromarray(array)
+
+
+def _shrink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bound the work on big photographs; lines stay several pixels wide at this size."""
+    longest = max(grey.shape)
+    if longest <= _LARGEST_SIDE:
+        return grey
+    height, width = (max(1, round(side * _LARGEST_SIDE / longest)) for side in grey.shape)
+    return np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BOX))
+
+
+def _find_ink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Tell ink from ground: 1 where there is ink, 0 on paper, soft edges between."""
+    if float(grey.max() - grey.min()) < 0.05:
+        raise ValueError(_EMPTY.format(thing="picture", came="all its pixels are alike"))
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    # Paper is what most pixels are; where that is a near tie, the border decides.
+    middle = (float(grey.max()) + float(grey.min())) / 2
+    light_share = float((grey > middle).mean())
+    if 0.4 < light_share < 0.6:
+        light_share = float((border > middle).mean())
+    darkness = 1 - grey if light_share >= 0.5 else grey
+    if float(np.ptp(np.quantile(darkness, (0.02, 0.5)))) > 0.05:
+        darkness = _even_light(darkness)
+    low = float(np.median(darkness[darkness <= threshold_otsu(darkness)]))
+    contrast = np.clip(darkness - low, 0, None)
+    strong = contrast[contrast > threshold_otsu(contrast)]
+    ink: NDArray[np.float32] = np.clip(contrast / np.median(strong), 0, 1).astype(np.float32)
+    return ink
+
+
+def _even_light(darkness: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Take slow changes of light (a shadow, a lamp) away, and specks and grain with them."""
+    size = max(5, round(max(darkness.shape) / 6))
+    ground = ndimage.gaussian_filter(
+        ndimage.grey_opening(darkness, size=(size, size), mode="nearest"), size / 4, mode="nearest"
+    )
+    level = np.clip(darkness - ground, 0, None)
+    level = np.where(level > threshold_otsu(level), level, 0)
+    pieces, count = ndimage.label(level > 0, structure=np.ones((3, 3)))
+    area = ndimage.sum_labels(np.ones_like(level), pieces, np.arange(1, count + 1))
+    if count:
+        smallest = 0.02 * float(area.max())
+        level = np.where(np.isin(pieces, np.flatnonzero(area >= smallest) + 1), level, 0)
+    return np.asarray(level, dtype=np.float32)
+
+
+def _fit(ink: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale the ink's bounding box to the middle of a large canvas and redraw it there."""
+    rows, columns = np.nonzero(ink > 0.5)
+    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    side = max(bottom - top, right - left)
+    scale = _FIT_CANVAS / side
+    x, y = (left + right) / 2 - _CANVAS / 2 / scale, (top + bottom) / 2 - _CANVAS / 2 / scale
+    picture = Image.fromarray(np.rint(ink * 255).astype(np.uint8))
+    canvas = picture.transform(
+        (_CANVAS, _CANVAS),
+        Image.Transform.AFFINE,
+        (1 / scale, 0, x, 0, 1 / scale, y),
+        Image.Resampling.BILINEAR,
+    )
+    lines = skeletonize(np.asarray(canvas) > 127)
+    return _with_standard_pen(lines)
+
+
+def _with_standard_pen(lines: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Draw one-pixel lines on the large canvas with the standard pen, then shrink to ink."""
+    distance = ndimage.distance_transform_edt(~lines)
+    inked = np.clip(PEN_WIDTH / 2 * _OVERSAMPLING + 0.5 - distance, 0, 1)
+    small = inked.reshape(INK_SIZE, _OVERSAMPLING, INK_SIZE, _OVERSAMPLING).mean(axis=(1, 3))
+    return small.astype(np.float32)
+
+
+def _whole_frame(ink: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shrink the whole picture, made square with paper around it."""
+    height, width = ink.shape
+    side = max(height, width)
+    square = np.zeros((side, side), np.float32)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = ink
+    small = Image.fromarray(square).resize((INK_SIZE, INK_SIZE), Image.Resampling.BOX)
+    return np.clip(np.asarray(small), 0, 1)
