@@ -199,6 +199,8 @@ def _find_ink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     if 0.4 < light_share < 0.6:
         light_share = float((border > middle).mean())
     darkness = 1 - grey if light_share >= 0.5 else grey
+    if bool(np.isin(darkness, (0, 1)).all()):
+        return darkness  # Two levels only, as in Omniglot: no threshold to look for.
     if float(np.ptp(np.quantile(darkness, (0.02, 0.5)))) > 0.05:
         darkness = _even_light(darkness)
     low = float(np.median(darkness[darkness <= threshold_otsu(darkness)]))
