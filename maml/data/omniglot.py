@@ -1,0 +1,509 @@
+"""Omniglot: find it, fetch it, check that it is whole, and turn it into ink once.
+
+The data set (1,623 characters of 50 alphabets, each drawn by 20 people) comes in two zips, the
+*background* set and the *evaluation* set.  `load_omniglot` reads them as zips or as extracted
+folders and keeps the finished ink in one array file, so that only the first call is slow.
+
+Source: B. M. Lake, R. Salakhutdinov, J. B. Tenenbaum, "Human-level concept learning through
+probabilistic program induction", Science 350 (2015); https://github.com/brendenlake/omniglot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pooch
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from maml.data.episodes import CharacterSet
+from maml.drawing import FRAMINGS, INK_SIZE, ROAD_VERSION, Framing, image_to_ink
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(task, done, total)``; `total` is 0 where it is not known."""
+
+_log = logging.getLogger(__name__)
+# Where the zips or folders lie in: a plain folder, a clone of the data set's repository, and a
+# torchvision root.
+_LAYOUTS = ("", "python", "omniglot-py")
+_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Half:
+    """One of the two halves of the data set.
+
+    Args:
+        name: of the zip (without ``.zip``) and of the folder in it.
+        md5: checksum of the original zip, which a download must match.
+        alphabets: the number of characters of each alphabet.
+    """
+
+    name: str
+    md5: str
+    alphabets: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Edition:
+    """What a complete data set holds and where it can be fetched.
+
+    Args:
+        background: the half for training.
+        evaluation: the half for testing.
+        drawings: of each character.
+        url: of the folder that serves both zips, ending in a slash.
+    """
+
+    background: Half
+    evaluation: Half
+    drawings: int
+    url: str
+
+    @property
+    def halves(self) -> tuple[Half, Half]:
+        """Both, background first."""
+        return self.background, self.evaluation
+
+
+# fmt: off
+OMNIGLOT = Edition(
+    background=Half("images_background", "68d2efa1b9178cc56df9314c21c6e718", {
+        "Alphabet_of_the_Magi": 20, "Anglo-Saxon_Futhorc": 29, "Arcadian": 26, "Armenian": 41,
+        "Asomtavruli_(Georgian)": 40, "Balinese": 24, "Bengali": 46,
+        "Blackfoot_(Canadian_Aboriginal_Syllabics)": 14, "Braille": 26, "Burmese_(Myanmar)": 34,
+        "Cyrillic": 33, "Early_Aramaic": 22, "Futurama": 26, "Grantha": 43, "Greek": 24,
+        "Gujarati": 48, "Hebrew": 22, "Inuktitut_(Canadian_Aboriginal_Syllabics)": 16,
+        "Japanese_(hiragana)": 52, "Japanese_(katakana)": 47, "Korean": 40, "Latin": 26,
+        "Malay_(Jawi_-_Arabic)": 40, "Mkhedruli_(Georgian)": 41, "N_Ko": 33,
+        "Ojibwe_(Canadian_Aboriginal_Syllabics)": 14, "Sanskrit": 42, "Syriac_(Estrangelo)": 23,
+        "Tagalog": 17, "Tifinagh": 55,
+    }),
+    evaluation=Half("images_evaluation", "6b91aef0f799c5bb55b94e3f2daec811", {
+        "Angelic": 20, "Atemayar_Qelisayer": 26, "Atlantean": 26, "Aurek-Besh": 26, "Avesta": 26,
+        "Ge_ez": 26, "Glagolitic": 45, "Gurmukhi": 45, "Kannada": 41, "Keble": 26, "Malayalam": 47,
+        "Manipuri": 40, "Mongolian": 30, "Old_Church_Slavonic_(Cyrillic)": 45, "Oriya": 46,
+        "Sylheti": 28, "Syriac_(Serto)": 23, "Tengwar": 25, "Tibetan": 42, "ULOG": 26,
+    }),
+    drawings=20,
+    url="https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",
+)
+# fmt: on
+
+
+def load_omniglot(
+    root: str | os.PathLike[str] | None = None,
+    *,
+    framing: Framing = "fit",
+    download: bool = True,
+    progress: Progress | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    edition: Edition = OMNIGLOT,
+) -> CharacterSet:
+    """Load Omniglot as ink, fetching it first if no copy is at hand.
+
+    The first place that is named decides: `root`, else the folder in the environment variable
+    ``OMNIGLOT_DIR``, else the cache folder, into which both zips are downloaded if they are not
+    there yet.  Each half may be a zip or an extracted folder.
+
+    Args:
+        root: folder that holds ``images_background`` and ``images_evaluation``.
+        framing: how ink is placed in its picture, see `maml.drawing.Framing`.
+        download: whether the data set may be fetched when no folder is named.
+        progress: called as ``progress(task, done, total)`` with bytes fetched or pictures read;
+            by default a progress bar on standard error, if that is a terminal.
+        cache: folder for downloads and for the finished ink; by default the user's cache folder.
+        edition: what a complete data set holds.
+
+    Returns:
+        All characters: `images` is uint8 of shape (1623, 20, 28, 28) with ink 255; alphabets and
+        characters in sorted order, background before evaluation; characters are named
+        ``alphabet/character01``.
+
+    Raises:
+        FileNotFoundError: if a half of the data set is not where it was looked for.
+        ValueError: if what was found is damaged or incomplete, or the framing is unknown.
+        OSError: if the download fails for want of a connection or of room on the disk.
+
+    Source: Lake et al. 2015 (see the head of this module).
+    """
+    if framing not in FRAMINGS:
+        raise ValueError(f"Unknown framing {framing!r}; choose one of {', '.join(FRAMINGS)}.")
+    report = progress or _TerminalBar()
+    folder = Path(cache if cache is not None else pooch.os_cache("maml-sketchpad")).expanduser()
+    paths = _find(root, folder, edition, download, report)
+    key = _digest(str(ROAD_VERSION), framing, *map(_identity, paths))
+    stored = folder / f"omniglot-{framing}-{key[:16]}.npz"
+    data = _read_stored(stored)
+    if data is None:
+        data = _decode(paths, framing, edition, report)
+        _store(data, stored)
+    return data
+
+
+def describe(data: CharacterSet) -> dict[str, Any]:
+    """Say in plain numbers and names what a set of characters holds.
+
+    Args:
+        data: any set of characters.
+
+    Returns:
+        A record fit for JSON: `characters`, `drawings` (of each character), `pictures`, and for
+        each of `background` and `evaluation` the number of characters of each alphabet.
+    """
+    halves: dict[str, dict[str, int]] = {"background": {}, "evaluation": {}}
+    for alphabet, background in zip(data.alphabets, data.background, strict=True):
+        half = halves["background" if background else "evaluation"]
+        half[alphabet] = half.get(alphabet, 0) + 1
+    characters, drawings = data.images.shape[:2]
+    return {
+        "characters": characters,
+        "drawings": drawings,
+        "pictures": characters * drawings,
+        **halves,
+    }
+
+
+@dataclass(frozen=True)
+class PenDrawing:
+    """One drawing as the pen moved.
+
+    Args:
+        alphabet: its alphabet.
+        character: its character, named as in `CharacterSet.characters`.
+        drawing: which of the character's drawings it is, from 0; the same index as in `images`.
+        strokes: float64 arrays of shape (n_points, 2), x to the right and y downwards, in the
+            pixels of the original 105 x 105 picture.
+    """
+
+    alphabet: str
+    character: str
+    drawing: int
+    strokes: tuple[NDArray[np.float64], ...]
+
+
+def load_strokes(path: str | os.PathLike[str]) -> list[PenDrawing]:
+    """Read the pen strokes of Omniglot drawings.
+
+    Args:
+        path: a zip such as ``strokes_background_small1.zip``, or the extracted folder.
+
+    Returns:
+        All drawings, sorted by alphabet, character and drawing.
+
+    Raises:
+        FileNotFoundError: if there is nothing at `path`.
+        ValueError: if the zip is damaged, a file is not in the data set's format, or there is none.
+    """
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise FileNotFoundError(
+            f"There is no {place}; name a zip or a folder of Omniglot stroke files."
+        )
+    drawings = [
+        PenDrawing(
+            alphabet,
+            f"{alphabet}/{character}",
+            _drawing_index(name, place),
+            _parse_strokes(content, f"{place}: {alphabet}/{character}/{name}"),
+        )
+        for (alphabet, character, name), content in sorted(_contents(place, ".txt").items())
+    ]
+    if not drawings:
+        raise ValueError(
+            f"{place} holds no stroke files; wanted .txt files in alphabet/character folders."
+        )
+    return drawings
+
+
+def _drawing_index(name: str, place: Path) -> int:
+    try:
+        return int(Path(name).stem.rpartition("_")[2]) - 1
+    except ValueError:
+        raise ValueError(
+            f"{place}: the stroke file {name} does not end in the number of its drawing, "
+            "as 0108_01.txt does; take it out."
+        ) from None
+
+
+def _parse_strokes(content: bytes, where: str) -> tuple[NDArray[np.float64], ...]:
+    """Read lines "x,y,milliseconds" between START and BREAK; y points up in the file."""
+    strokes: list[NDArray[np.float64]] = []
+    points: list[tuple[float, float]] = []
+    try:
+        for line in content.decode("ascii").split():
+            if line == "BREAK":
+                strokes.append(np.array(points, dtype=np.float64).reshape(-1, 2))
+                points = []
+            elif line != "START":
+                x, y, _ = line.split(",")
+                points.append((float(x), -float(y)))
+    except ValueError as error:
+        raise ValueError(f"{where} is not a stroke file ({error}); fetch it again.") from error
+    if points or not strokes:
+        raise ValueError(f"{where} ends within a stroke; fetch it again.")
+    return tuple(strokes)
+
+
+def _find(
+    root: str | os.PathLike[str] | None,
+    cache: Path,
+    edition: Edition,
+    download: bool,
+    report: Progress,
+) -> list[Path]:
+    """The zip or folder of each half, background first."""
+    mend = f"Both zips can be fetched from {edition.url}"
+    named = root or os.environ.get("OMNIGLOT_DIR")
+    if named:
+        place = Path(named).expanduser()
+        paths = [_locate(place, half) for half in edition.halves]
+        how = "the folder that was given" if root else "the environment variable OMNIGLOT_DIR"
+        advice = "name another folder, or none to have the data set downloaded"
+    else:
+        place = cache
+        paths = [_locate(place, half) for half in edition.halves]
+        if download and None in paths:
+            _download(edition, cache, report)
+            paths = [_locate(place, half) for half in edition.halves]
+        how = "the cache folder; no folder was given, OMNIGLOT_DIR is not set"
+        advice = "allow the download, or name a folder that holds them"
+    missing = [half.name for half, path in zip(edition.halves, paths, strict=True) if path is None]
+    if missing:
+        state = "" if place.is_dir() else ", which is not a folder"
+        raise FileNotFoundError(
+            f"Omniglot is not complete: {' and '.join(missing)} (as .zip or as a folder) not found "
+            f"in {place}{state} ({how}). {mend}; or {advice}."
+        )
+    return [path for path in paths if path is not None]
+
+
+def _locate(place: Path, half: Half) -> Path | None:
+    for layout in _LAYOUTS:
+        if (archive := place / layout / f"{half.name}.zip").is_file():
+            return archive
+        if (folder := place / layout / half.name).is_dir():
+            return folder
+    return None
+
+
+def _download(edition: Edition, folder: Path, report: Progress) -> None:
+    fetcher = pooch.create(
+        path=folder,
+        base_url=edition.url,
+        registry={f"{half.name}.zip": f"md5:{half.md5}" for half in edition.halves},
+        retry_if_failed=3,
+    )
+    for name in fetcher.registry:
+        bar = _DownloadBar(report, f"Downloading {name}")
+        try:
+            fetcher.fetch(name, downloader=pooch.HTTPDownloader(progressbar=bar, chunk_size=65536))
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"Omniglot could not be downloaded from {edition.url}{name} to {folder}: {error}. "
+                "Check the connection and the room on the disk and try again, or fetch the zips by "
+                "other means and name their folder (OMNIGLOT_DIR)."
+            ) from error
+
+
+class _DownloadBar:
+    """What pooch asks of a progress bar, passed on as `Progress`."""
+
+    def __init__(self, report: Progress, task: str) -> None:
+        self._report, self._task = report, task
+        self._done = self.total = 0
+
+    def update(self, size: int) -> None:
+        # Pooch counts whole chunks, so the last one overshoots.
+        self._done = min(self._done + size, self.total or self._done + size)
+        self._report(self._task, self._done, self.total)
+
+    def reset(self) -> None:
+        self._done = 0
+
+    def close(self) -> None:
+        pass
+
+
+class _TerminalBar:
+    """`Progress` as a bar on standard error; silent where that is not a terminal."""
+
+    def __init__(self) -> None:
+        self._task = ""
+        self._bar: Any = None
+
+    def __call__(self, task: str, done: int, total: int) -> None:
+        if task != self._task:
+            self._task = task
+            self._bar = tqdm(desc=task, total=total or None, unit_scale=True, disable=None)
+        self._bar.update(done - self._bar.n)
+        if total and done >= total:
+            self._bar.close()
+
+
+def _digest(*words: str) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+def _identity(path: Path) -> str:
+    """Tell one copy of a half from another without decoding it."""
+    try:
+        if path.is_file():
+            with path.open("rb") as archive:
+                return hashlib.file_digest(archive, "md5").hexdigest()
+        pictures = sorted(path.rglob("*.png"))
+        stats = ((picture, picture.stat()) for picture in pictures)
+        return _digest(*(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}.") from error
+
+
+Content = dict[tuple[str, str, str], bytes]
+"""(alphabet, character, file name) -> the file."""
+
+
+def _contents(path: Path, suffix: str) -> Content:
+    """Read all files of one kind, whatever folders lie above their alphabets."""
+    files = _zip_files(path, suffix) if path.is_file() else _folder_files(path, suffix)
+    try:
+        return {
+            (parts[-3], parts[-2], parts[-1]): content
+            for parts, content in files
+            # Some zips hold an operating system's notes beside each file.
+            if len(parts) >= 3 and "__MACOSX" not in parts and not parts[-1].startswith(".")
+        }
+    except _DAMAGES as error:
+        raise ValueError(
+            f"{path} is damaged or incomplete: {error}. Delete it and fetch it again."
+        ) from error
+
+
+def _zip_files(path: Path, suffix: str) -> Iterator[tuple[tuple[str, ...], bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith(suffix):
+                yield tuple(name.split("/")), archive.read(name)
+
+
+def _folder_files(path: Path, suffix: str) -> Iterator[tuple[tuple[str, ...], bytes]]:
+    for file in path.rglob(f"*{suffix}"):
+        yield (path.name, *file.relative_to(path).parts), file.read_bytes()
+
+
+def _check(path: Path, half: Half, drawings: int, content: Content) -> None:
+    """Compare names and counts with what the half must hold; name the first difference."""
+    found: dict[str, dict[str, int]] = {}
+    for alphabet, character, _ in content:
+        counts = found.setdefault(alphabet, {})
+        counts[character] = counts.get(character, 0) + 1
+    problems = []
+    if absent := sorted(half.alphabets.keys() - found.keys()):
+        problems.append(f"no alphabet {', '.join(absent)}")
+    if strange := sorted(found.keys() - half.alphabets.keys()):
+        problems.append(f"an alphabet that does not belong there: {', '.join(strange)}")
+    for alphabet in sorted(half.alphabets.keys() & found.keys()):
+        counts = found[alphabet]
+        wanted = {f"character{number:02d}" for number in range(1, half.alphabets[alphabet] + 1)}
+        for character in sorted(wanted | counts.keys()):
+            if character not in wanted:
+                problems.append(f"{alphabet}/{character} does not belong there")
+            elif (count := counts.get(character, 0)) != drawings:
+                problems.append(f"{alphabet}/{character} has {count} of {drawings} drawings")
+    if problems:
+        characters = sum(map(len, found.values()))
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise ValueError(
+            f"{path} is not complete: {'; '.join(problems[:3])}{more}. "
+            f"Wanted {len(half.alphabets)} alphabets with {sum(half.alphabets.values())} "
+            f"characters x {drawings} drawings, found {len(found)} with {characters} characters "
+            f"and {len(content)} pictures. Fetch or extract {half.name}.zip again."
+        )
+
+
+def _decode(
+    paths: list[Path], framing: Framing, edition: Edition, report: Progress
+) -> CharacterSet:
+    contents = [_contents(path, ".png") for path in paths]
+    for path, half, content in zip(paths, edition.halves, contents, strict=True):
+        _check(path, half, edition.drawings, content)
+    total = sum(map(len, contents))
+    images = np.empty((total, INK_SIZE, INK_SIZE), np.uint8)
+    names: list[tuple[str, str, bool]] = []
+    done = 0
+    for path, content in zip(paths, contents, strict=True):
+        for (alphabet, character, name), picture in sorted(content.items()):
+            if done % edition.drawings == 0:
+                names.append((alphabet, f"{alphabet}/{character}", path is paths[0]))
+                report("Reading Omniglot", done, total)
+            images[done] = _ink(picture, framing, f"{path}: {alphabet}/{character}/{name}")
+            done += 1
+    report("Reading Omniglot", total, total)
+    alphabets, characters, background = zip(*names, strict=True)
+    shape = (len(names), edition.drawings, INK_SIZE, INK_SIZE)
+    return CharacterSet(images.reshape(shape), characters, alphabets, background)
+
+
+def _ink(picture: bytes, framing: Framing, where: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(picture)) as image:
+            return np.rint(image_to_ink(image, framing) * 255).astype(np.uint8)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"{where} is not a picture that opens ({error}). Fetch or extract its zip again."
+        ) from error
+
+
+def _read_stored(path: Path) -> CharacterSet | None:
+    """The finished ink of an earlier call, or None if there is none that can be used."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return CharacterSet(
+                stored["images"],
+                tuple(stored["characters"].tolist()),
+                tuple(stored["alphabets"].tolist()),
+                tuple(stored["background"].tolist()),
+            )
+    except FileNotFoundError:
+        return None
+    except (KeyError, ValueError, *_DAMAGES) as error:
+        _log.info("The stored ink %s is of no use (%s); it will be made again.", path, error)
+        return None
+
+
+def _store(data: CharacterSet, path: Path) -> None:
+    """Keep the ink for the next call: all of it under its name, or nothing."""
+    unfinished = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            unfinished = Path(file.name)
+            np.savez(
+                file,
+                images=data.images,
+                characters=np.array(data.characters),
+                alphabets=np.array(data.alphabets),
+                background=np.array(data.background),
+            )
+        unfinished.replace(path)
+    except OSError as error:
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
+        warnings.warn(
+            f"Omniglot's ink could not be kept in {path.parent} ({error}); it will be read from "
+            "the pictures each time. Make that folder writable, or name another as `cache`.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
