@@ -469,7 +469,7 @@ def _ink(picture: bytes, framing: Framing, where: str) -> NDArray[np.uint8]:
 def _read_stored(path: Path) -> CharacterSet | None:
     """The finished ink of an earlier call, or None if there is none that can be used."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return CharacterSet(
                 stored["images"],
                 tuple(stored["characters"].tolist()),

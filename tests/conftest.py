@@ -1,0 +1,43 @@
+"""What several test files share: the real data set where it is at hand, and a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Tests start programs in folders of their own, so a relative path would lead them astray.
+if os.environ.get("OMNIGLOT_DIR"):
+    os.environ["OMNIGLOT_DIR"] = str(Path(os.environ["OMNIGLOT_DIR"]).expanduser().resolve())
+
+
+@pytest.fixture(scope="session")
+def omniglot_dir() -> Path:
+    """The folder of the real data set; tests that need it are skipped where there is none."""
+    folder = os.environ.get("OMNIGLOT_DIR")
+    if not folder:
+        pytest.skip("OMNIGLOT_DIR is not set: the real data set is not at hand")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium: the system's, else the one that Playwright fetched."""
+    from playwright.sync_api import Error, sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    system = next(filter(None, map(shutil.which, names)), None)
+    with sync_playwright() as playwright:
+        try:
+            chromium = playwright.chromium.launch(
+                executable_path=system,
+                args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+            )
+        except Error as error:
+            pytest.skip(f"No Chromium can be started (make chromium installs one): {error}")
+        yield chromium
+        chromium.close()
