@@ -104,18 +104,22 @@ class NetworkSettings:
     Args:
         kind: "notebook" (three unpadded blocks, a fixed number of ways, batch statistics) or
             "sketch" (the product's: frozen statistics, a head for any number of ways).
-        channels: channels of the convolutions.
+        channels: channels of the convolutions ("sketch": of the second block; the others follow).
         ways: outputs of the "notebook" network; the "sketch" network passes it over.
+        adaptable: how many of the last stages of the "sketch" network (four blocks, a linear map,
+            scale and shift) adapt along with the head; the "notebook" network adapts whole.
     """
 
     kind: Literal["notebook", "sketch"] = "sketch"
     channels: int = 64
     ways: int = 5
+    adaptable: int = 1
 
     def __post_init__(self) -> None:
         _require_one_of("network kind", self.kind, ("notebook", "sketch"))
         _require_whole("channels", self.channels, 1, 512)
         _require_whole("ways", self.ways, 2, LARGEST_WAYS)
+        _require_whole("adaptable stages", self.adaptable, 0, 6)
 
 
 @dataclass(frozen=True)

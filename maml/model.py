@@ -1,0 +1,272 @@
+"""The networks, what they normalise by, and the head that serves any number of ways.
+
+A network offers the inner loop four things: a fixed part (`stem`), a part that adapts
+(`task_network`), the loss of the support set, and the rate of each tensor at each step.
+Normalisation is a policy with a name, `MetaNetwork.normalisation`:
+
+* "batch" (`NotebookNet`): by the batch at hand, BatchNorm with momentum 1.  A learner that is asked
+  one query at a time uses the running statistics, which are those of the support set.
+* "frozen" (`SketchNet`): by statistics frozen after pre-training, so no picture depends on another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from maml.config import InnerLoop, NetworkSettings
+
+Normalisation = Literal["batch", "frozen"]
+
+
+class MetaNetwork(nn.Module):
+    """What the inner loop, training, evaluation and checkpoints need of a network.
+
+    Attributes:
+        settings: which network, and how large.
+        inner: the inner loop it is trained for.
+        normalisation: what its BatchNorm layers normalise by, see the module's docstring.
+        fixed_ways: the only number of ways it serves, or None for any.
+        provenance: what is known of its making; the .json beside its weights.
+    """
+
+    normalisation: ClassVar[Normalisation]
+    fixed_ways: int | None = None
+
+    def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
+        super().__init__()
+        self.settings = settings
+        self.inner = inner
+        self.provenance: dict[str, Any] = {}
+
+    def stem(self, images: Tensor) -> Tensor:
+        """The part that adaptation leaves alone: ink (n, 1, 28, 28) -> features (n, ...)."""
+        return images
+
+    def task_network(self, ways: int) -> tuple[nn.Module, list[Tensor]]:
+        """The part that adapts: a module from features to logits, and its starting tensors.
+
+        Raises:
+            ValueError: if the network cannot serve that many ways.
+        """
+        raise TypeError(f"{type(self).__name__} does not say which part of it adapts.")
+
+    def support_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss that inner steps descend: logits (n, ways), labels (n,) -> scalar."""
+        return functional.cross_entropy(logits, labels)
+
+    def rates(self, step: int, tensors: int) -> list[Tensor]:
+        """The rate of each of the task network's `tensors` at inner step `step` (0-based)."""
+        return [torch.tensor(self.inner.rate)] * tensors
+
+    def temperature(self, ways: int, shots: float) -> Tensor:
+        """What logits are divided by before the softmax, by ways and mean shots."""
+        return torch.ones(())
+
+    @property
+    def unknown_threshold(self) -> float:
+        """`Prediction.unknown` above this reads "none of these"."""
+        return 0.5
+
+
+class NotebookNet(MetaNetwork):
+    """The original notebook's network: three blocks without padding and one linear layer.
+
+    With 16 channels and 5 ways it has 4,981 parameters.
+    """
+
+    normalisation = "batch"
+
+    def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
+        super().__init__(settings, inner)
+        self.fixed_ways = settings.ways
+        channels = settings.channels
+        blocks: list[nn.Module] = []
+        for inputs in (1, channels, channels):
+            blocks += [
+                nn.Conv2d(inputs, channels, 3),
+                nn.BatchNorm2d(channels, momentum=1.0),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
+        # 28 -> 26 -> 13 -> 11 -> 5 -> 3 -> 1 pixels: one value a channel is left.
+        self.net = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(channels, settings.ways))
+
+    def task_network(self, ways: int) -> tuple[nn.Module, list[Tensor]]:
+        if ways != self.fixed_ways:
+            raise ValueError(
+                f"This network was built for {self.fixed_ways} ways, but the task has {ways}. "
+                "Give it that many symbols, or use a network of kind 'sketch', which serves any."
+            )
+        return self.net, list(self.net.parameters())
+
+
+class ScaleShift(nn.Module):
+    """A scale and a shift for each feature (n, dimensions)."""
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(dimensions))
+        self.shift = nn.Parameter(torch.zeros(dimensions))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * self.scale + self.shift
+
+
+class TaskNetwork(nn.Module):
+    """The part of `SketchNet` that adapts: its last stages and the head, features -> logits."""
+
+    def __init__(self, stages: nn.Module, dimensions: int, ways: int) -> None:
+        super().__init__()
+        self.stages = stages
+        # Its tensors are only places for the starting ones, so they need no values of their own.
+        self.head = nn.utils.skip_init(nn.Linear, dimensions, ways)
+
+    def forward(self, features: Tensor, *, embed: bool = False) -> Tensor:
+        """Logits (n, ways), or with `embed` the unit vectors (n, dimensions) they come from."""
+        embedded = functional.normalize(self.stages(features), dim=-1)
+        return embedded if embed else self.head(embedded)
+
+
+class SketchNet(MetaNetwork):
+    """The product's network: a conv net, an embedding on the unit sphere, a head for any ways.
+
+    All rows of the head start as one learned vector (Unicorn-MAML, arXiv 2106.16245, section 5), so
+    the number of ways is free and the order of the classes cannot matter.  Step 0 is chance; on
+    unit vectors the first inner step moves each row to its class mean, further steps sharpen it.
+
+    The support loss is the sum over classes of each class's mean cross-entropy, which makes an
+    inner step equally long for any number of ways and shots, even unequal ones.
+    """
+
+    normalisation = "frozen"
+    dimensions = 256
+
+    def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
+        super().__init__(settings, inner)
+        width = settings.channels
+        widths = (width // 2, width, 3 * width // 2, 2 * width)
+        # 28 -> 14 -> 7 -> 4 pixels; the last block keeps its 4 x 4.
+        pools = (nn.MaxPool2d(2), nn.MaxPool2d(2), nn.MaxPool2d(2, ceil_mode=True), nn.Flatten())
+        self.stages = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(outputs),
+                    nn.ReLU(),
+                    pool,
+                )
+                for inputs, outputs, pool in zip((1, *widths[:-1]), widths, pools, strict=True)
+            ),
+            nn.Sequential(
+                nn.Linear(widths[-1] * 16, self.dimensions, bias=False),
+                nn.BatchNorm1d(self.dimensions, affine=False),
+            ),
+            ScaleShift(self.dimensions),
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.head_start = nn.Parameter(torch.zeros(self.dimensions))
+        adaptable = len(list(self._adaptable().parameters()))
+        log_rates = torch.full((inner.steps, adaptable + 2), math.log(inner.rate))
+        # The stages start all but still and the biases slow: the head does the first of the work.
+        log_rates[:, :-2] -= math.log(1000)
+        log_rates[:, -1] -= math.log(100)
+        self.log_rates = nn.Parameter(log_rates, requires_grad=inner.learned_rates)
+        # Set by calibration on held-out alphabets (maml.calibrate).
+        self.temperature_weights: Tensor
+        self.unknown_weights: Tensor
+        self.unknown_limit: Tensor
+        self.register_buffer("temperature_weights", torch.zeros(3))
+        self.register_buffer("unknown_weights", torch.tensor([8.0, -16.0, 0, 0, 0, 0, 0]))
+        self.register_buffer("unknown_limit", torch.tensor(0.5))
+
+    @property
+    def unknown_threshold(self) -> float:
+        return float(self.unknown_limit)
+
+    def _cut(self) -> int:
+        return len(self.stages) - self.settings.adaptable
+
+    def _adaptable(self) -> nn.Sequential:
+        return self.stages[self._cut() :]
+
+    def stem(self, images: Tensor) -> Tensor:
+        features: Tensor = self.stages[: self._cut()](
+            images.contiguous(memory_format=torch.channels_last)
+        )
+        return features
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Unit vectors (n, 256) of ink (n, 1, 28, 28), before any adaptation."""
+        return functional.normalize(self._adaptable()(self.stem(images)), dim=-1)
+
+    def task_network(self, ways: int) -> tuple[nn.Module, list[Tensor]]:
+        stages = self._adaptable()
+        network = TaskNetwork(stages, self.dimensions, ways).to(self.head_start.device)
+        start = self.head_start
+        return network, [*stages.parameters(), start.expand(ways, -1), start.new_zeros(ways)]
+
+    def support_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        each = functional.cross_entropy(logits, labels, reduction="none")
+        counts = torch.bincount(labels, minlength=logits.shape[1])
+        return (each / counts[labels]).sum()
+
+    def rates(self, step: int, tensors: int) -> list[Tensor]:
+        return list(self.log_rates[min(step, len(self.log_rates) - 1)].exp())
+
+    def temperature(self, ways: int, shots: float) -> Tensor:
+        terms = self.temperature_weights.new_tensor([1.0, math.log(ways), math.log(shots)])
+        return (self.temperature_weights * terms).sum().exp()
+
+    def unknown_terms(self, queries: Tensor, support: Tensor, labels: Tensor) -> Tensor:
+        """What the "none of these" score weighs up.
+
+        Args:
+            queries: adapted unit vectors (m, 256).
+            support: those of the support set (n, 256).
+            labels: int64 (n,), every class present.
+
+        Returns:
+            (m, 7): 1, cosine to the nearest prototype and to the nearest example, lead of the
+            nearest prototype over the next, log ways, log mean shots, cosine times log mean shots.
+        """
+        belongs = functional.one_hot(labels).to(support.dtype)
+        prototypes = functional.normalize(belongs.T @ support, dim=-1)
+        nearest = (queries @ prototypes.T).topk(2, dim=1).values
+        best, lead = nearest[:, 0], nearest[:, 0] - nearest[:, 1]
+        example = (queries @ support.T).amax(dim=1)
+        ways = belongs.shape[1]
+        shots = torch.full_like(best, math.log(len(labels) / ways))
+        one = torch.ones_like(best)
+        terms = [one, best, example, lead, one * math.log(ways), shots, best * shots]
+        return torch.stack(terms, dim=1)
+
+    def unknown(self, queries: Tensor, support: Tensor, labels: Tensor) -> Tensor:
+        """The "none of these" score (m,) in [0, 1], arguments as for `unknown_terms`."""
+        return (self.unknown_terms(queries, support, labels) @ self.unknown_weights).sigmoid()
+
+
+_KINDS: dict[str, Callable[[NetworkSettings, InnerLoop], MetaNetwork]] = {
+    "notebook": NotebookNet,
+    "sketch": SketchNet,
+}
+
+
+def build_model(
+    settings: NetworkSettings, inner: InnerLoop, generator: torch.Generator
+) -> MetaNetwork:
+    """Make a network with fresh parameters.
+
+    Args:
+        settings: which network, and how large.
+        inner: the inner loop it will be trained for.
+        generator: source of the initial parameters; the global generator is left as it was.
+    """
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _KINDS[settings.kind](settings, inner)
