@@ -166,9 +166,8 @@ def test_damaged_stored_ink_is_made_again(zips, cache, damage):
         with stored.open("wb") as file:
             np.savez(file, images=np.array([{}], dtype=object))
     else:
-        stored.write_bytes(
-            {"cut short": content[: len(content) // 2], "not an array": b"ink", "empty": b""}[damage]
-        )
+        half = content[: len(content) // 2]
+        stored.write_bytes({"cut short": half, "not an array": b"ink", "empty": b""}[damage])
     np.testing.assert_array_equal(load(zips, cache).images, wanted.images)
     assert stored.read_bytes()[:2] == b"PK"
     assert list(cache.iterdir()) == [stored]

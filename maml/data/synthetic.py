@@ -1,0 +1,350 @@
+"""Generated alphabets: characters made of pen strokes, drawn again and again by imagined hands.
+
+A stand-in for Omniglot that needs no download.  Each alphabet has a *style* (a grid of anchor
+points, how bent and how joined its strokes are, strokes that many of its characters share), each
+character is a *plan* (ideal strokes on that grid), and each hand draws every character of an
+alphabet with its own slant, proportions, size, rounding of corners, wobble and pen.  Everything
+follows from the seed, and an alphabet does not depend on how many others are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy.ndimage import correlate1d, gaussian_filter
+
+from maml.data.episodes import CharacterSet
+from maml.data.omniglot import PenDrawing
+from maml.drawing import INK_SIZE, Framing, image_to_ink, strokes_to_image
+
+Points = NDArray[np.float64]
+"""Points of a line, (n, 2): x to the right, y downwards.  A plan's lie in about [-1, 1]."""
+
+_FRAME = 105
+"""Side of the paper in pixels, as in Omniglot."""
+_POINTS = 40
+"""Points of a drawn stroke."""
+_ALIKE = 0.72
+"""Blurred plans with a greater cosine than this count as the same character."""
+_BLOT = 0.19
+"""Plans that cover a greater share of their picture are scribbles."""
+_RETRACED = 0.2
+"""So are plans of which a greater share runs along a line that is there already."""
+
+
+def generate_alphabets(
+    alphabets: int = 10,
+    characters: int = 20,
+    drawings: int = 20,
+    seed: int = 0,
+    *,
+    framing: Framing = "fit",
+) -> CharacterSet:
+    """Generate alphabets in the shape of Omniglot.
+
+    Args:
+        alphabets: how many; the first three fifths of them (at least one, and not all of two or
+            more) are background, for training.
+        characters: of each alphabet.
+        drawings: of each character, each by another hand.
+        seed: the same seed gives the same alphabets.
+        framing: how ink is placed in its picture, see `maml.drawing.Framing`.
+
+    Returns:
+        The characters; `images` is uint8 (alphabets x characters, drawings, 28, 28), 255 = ink.
+
+    Raises:
+        ValueError: if a number is not a whole number of at least 1 (the seed: 0), or the framing
+            is unknown.
+    """
+    images: list[NDArray[np.uint8]] = []
+    names: list[str] = []
+    owners: list[str] = []
+    for drawing, pen in _draw(alphabets, characters, drawings, seed):
+        picture = Image.new("1", (_FRAME, _FRAME), 1)
+        brush = ImageDraw.Draw(picture)
+        for stroke in drawing.strokes:
+            placed = [(x, y) for x, y in stroke]
+            brush.line(placed, fill=0, width=round(pen), joint="curve")
+            for x, y in (placed[0], placed[-1]):
+                brush.ellipse((x - pen / 2, y - pen / 2, x + pen / 2, y + pen / 2), fill=0)
+        images.append(np.rint(image_to_ink(picture, framing) * 255).astype(np.uint8))
+        if drawing.drawing == 0:
+            names.append(drawing.character)
+            owners.append(drawing.alphabet)
+    background = min(max(1, round(alphabets * 0.6)), max(1, alphabets - 1)) * characters
+    return CharacterSet(
+        np.stack(images).reshape(-1, drawings, INK_SIZE, INK_SIZE),
+        tuple(names),
+        tuple(owners),
+        tuple(row < background for row in range(len(names))),
+    )
+
+
+def draw_alphabets(
+    alphabets: int = 10, characters: int = 20, drawings: int = 20, seed: int = 0
+) -> list[PenDrawing]:
+    """The strokes behind `generate_alphabets`, for tests and examples that need a moving pen.
+
+    Args:
+        alphabets, characters, drawings, seed: as in `generate_alphabets`.
+
+    Returns:
+        All drawings, by alphabet, character and drawing; points in pixels of a 105 x 105 paper.
+
+    Raises:
+        ValueError: as `generate_alphabets`.
+    """
+    return [drawing for drawing, _ in _draw(alphabets, characters, drawings, seed)]
+
+
+@dataclass(frozen=True)
+class _Style:
+    """What the characters of one alphabet have in common."""
+
+    anchors: Points
+    """Where moves of the pen begin and end."""
+    strokes: NDArray[np.float64]
+    """Probability of one, two, three and four strokes."""
+    diagonal: float
+    """Odds of a slanting move of the pen against an upright or level one."""
+    bow: float
+    """Share of moves of the pen that are bowed instead of straight."""
+    loop: float
+    """Share of moves that end in a small loop."""
+    dot: float
+    """Share of further strokes that are dots."""
+    softness: float
+    """Rounding of the corners between moves, in points of a drawn stroke."""
+    shared: tuple[Points, ...]
+    """Strokes that recur in many characters: a stem, a bar, a bow."""
+
+
+@dataclass(frozen=True)
+class _Hand:
+    """How one person draws."""
+
+    size: float
+    aspect: float
+    slant: float
+    turn: float
+    rounding: float
+    wobble: float
+    looseness: float
+    pen: float
+
+
+def _draw(
+    alphabets: int, characters: int, drawings: int, seed: int
+) -> Iterator[tuple[PenDrawing, float]]:
+    """Every drawing and the width of its pen in pixels."""
+    numbers = {"alphabets": alphabets, "characters": characters, "drawings": drawings}
+    for name, number in {**numbers, "seed": seed}.items():
+        least = 0 if name == "seed" else 1
+        if not isinstance(number, int) or number < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}, not {number!r}.")
+    for alphabet in range(alphabets):
+        name = f"Generated_{alphabet + 1:02d}"
+        plans = _alphabet(np.random.default_rng([seed, alphabet, 0]), characters)
+        generators = [np.random.default_rng([seed, alphabet, 1, hand]) for hand in range(drawings)]
+        hands = [_hand(rng) for rng in generators]
+        for number, plan in enumerate(plans, start=1):
+            for index, (hand, rng) in enumerate(zip(hands, generators, strict=True)):
+                strokes = _by_hand(plan, hand, rng)
+                character = f"{name}/character{number:02d}"
+                yield PenDrawing(name, character, index, strokes), hand.pen
+
+
+def _style(rng: np.random.Generator) -> _Style:
+    columns = np.linspace(-0.7, 0.7, rng.integers(2, 4)) * rng.uniform(0.85, 1.25)
+    rows = np.linspace(-1, 1, rng.integers(3, 5))
+    rows[1:-1] += rng.uniform(-0.12, 0.12, len(rows) - 2)
+    style = _Style(
+        anchors=np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2),
+        strokes=rng.dirichlet([3, 4, 2.5, 1.5]),
+        diagonal=rng.uniform(0.1, 0.7),
+        bow=rng.beta(1.2, 1.2),
+        loop=rng.uniform(0, 0.18),
+        dot=rng.uniform(0, 0.2),
+        softness=rng.uniform(0.4, 2.5),
+        shared=(),
+    )
+    shared = tuple(_stroke(rng, style, [], moves=1) for _ in range(rng.integers(1, 4)))
+    return _Style(**{**vars(style), "shared": shared})
+
+
+def _alphabet(rng: np.random.Generator, characters: int) -> list[tuple[Points, ...]]:
+    """Plan characters of one style, no two of them alike."""
+    style = _style(rng)
+    plans: list[tuple[Points, ...]] = []
+    looks: list[NDArray[np.float32]] = []
+    strictness = 1.0
+    while len(plans) < characters:
+        if strictness == 1:
+            count = int(rng.choice([1, 2, 3, 4], p=style.strokes))
+        plan = _plan(rng, style, count)
+        ink = strokes_to_image(plan)
+        look = gaussian_filter(ink, 1.2)
+        look /= np.linalg.norm(look)
+        likest = max((float((look * other).sum()) for other in looks), default=0.0)
+        fault = max(likest / _ALIKE, float(ink.mean()) / _BLOT, _retraced(plan) / _RETRACED)
+        if fault * strictness < 1:
+            plans.append(plan)
+            looks.append(look)
+            strictness = 1.0
+        else:
+            strictness *= 0.998  # A poor style runs out of good characters: be content with less.
+    return plans
+
+
+def _retraced(plan: tuple[Points, ...]) -> float:
+    """Share of the points that lie beside another part of the drawing."""
+    steps = [np.linalg.norm(np.diff(stroke, axis=0), axis=1) for stroke in plan]
+    # A far jump between strokes: the end of one is no neighbour of the next one's start.
+    way = np.cumsum(np.concatenate([np.concatenate([[9.0], step]) for step in steps]))
+    points = np.concatenate(plan)
+    distance = np.linalg.norm(points[:, None] - points, axis=2)
+    beside = (distance < 0.12) & (np.abs(way[:, None] - way) > 0.4)
+    return float(beside.any(axis=1).mean())
+
+
+def _plan(rng: np.random.Generator, style: _Style, count: int) -> tuple[Points, ...]:
+    strokes: list[Points] = []
+    while len(strokes) < count:
+        if strokes and rng.random() < style.dot:
+            strokes.append(_dot(rng, style))
+        elif count > 1 and not strokes and rng.random() < 0.5:
+            strokes.append(style.shared[rng.integers(len(style.shared))])
+        else:
+            moves = int(rng.integers(2, 5)) if count == 1 else int(rng.integers(1, 3))
+            strokes.append(_stroke(rng, style, strokes, moves))
+    return tuple(strokes)
+
+
+def _dot(rng: np.random.Generator, style: _Style) -> Points:
+    place = rng.choice(style.anchors) + rng.normal(0, 0.12, 2)
+    return np.stack([place, place + rng.normal(0, 0.06, 2)])
+
+
+def _stroke(rng: np.random.Generator, style: _Style, others: list[Points], moves: int) -> Points:
+    """One stroke: the pen moves from anchor to anchor, straight or bowed, perhaps with a loop."""
+    if others and rng.random() < 0.75:  # Most strokes touch one that is there already.
+        other = others[rng.integers(len(others))]
+        place = other[rng.choice([0, len(other) // 2, len(other) - 1])]
+    else:
+        place = rng.choice(style.anchors)
+    line = [place[None]]
+    heading, side = np.zeros(2), rng.choice([-1, 1])
+    for _ in range(moves):
+        away = style.anchors - place
+        far = np.linalg.norm(away, axis=1)
+        # Do not go straight back over the line just drawn.
+        weight = (far > 0.4) & (away @ heading > -0.75 * far)
+        weight = weight * np.where(np.abs(away).min(axis=1) < 0.05, 1, style.diagonal)
+        goal = rng.choice(style.anchors, p=weight / weight.sum())
+        move = goal - place
+        across = np.array([-move[1], move[0]])
+        t = np.linspace(0, 1, 9)[1:, None]
+        bulge = 0.0
+        if rng.random() < style.bow:
+            side = side if rng.random() < 0.7 else -side  # Most curves keep turning one way.
+            bulge = side * rng.uniform(0.2, 0.55)
+        line.append(place + t * move + 4 * t * (1 - t) * bulge * across)
+        heading = line[-1][-1] - line[-1][-2]
+        heading = heading / np.linalg.norm(heading)
+        if rng.random() < style.loop:
+            radius = rng.uniform(0.15, 0.45)
+            centre = side * np.array([-heading[1], heading[0]])
+            angle = np.linspace(0, 2 * np.pi, 13)[1:, None]
+            line.append(goal + radius * (np.sin(angle) * heading + (1 - np.cos(angle)) * centre))
+        place = goal
+    return _resample(_round(_resample(np.concatenate(line)), style.softness))
+
+
+def _hand(rng: np.random.Generator) -> _Hand:
+    return _Hand(
+        size=rng.uniform(0.28, 0.44),
+        aspect=np.exp(rng.normal(0, 0.13)),
+        slant=rng.normal(0.05, 0.14),
+        turn=rng.normal(0, 0.06),
+        rounding=rng.uniform(0.3, 1.6),
+        wobble=rng.gamma(3, 0.005),
+        looseness=rng.gamma(4, 0.015),
+        pen=rng.uniform(2, 4),
+    )
+
+
+def _by_hand(
+    plan: tuple[Points, ...], hand: _Hand, rng: np.random.Generator
+) -> tuple[Points, ...]:
+    """Draw a plan once, on a paper of 105 x 105 pixels."""
+    loose = hand.looseness
+    # The whole character bends a little, all strokes together ...
+    bend = rng.normal(0, loose, (2, 6))
+    strokes = []
+    for ideal in plan:
+        x, y = ideal.T
+        terms = np.stack([x * x - 0.5, x * y, y * y - 0.5, x, y, np.sin(2 * x + y)])
+        line = ideal + (bend @ terms).T
+        # ... and each stroke is a little out of place, out of size, and too short or too long.
+        middle = line.mean(axis=0)
+        grow = 1 + rng.normal(0, loose, 2)
+        turn = rng.normal(0, loose)
+        cosine, sine = np.cos(turn), np.sin(turn)
+        line = (line - middle) * grow @ np.array([[cosine, sine], [-sine, cosine]]) + middle
+        line = line + rng.normal(0, 0.8 * loose, 2)
+        line = _round(_stretch_ends(line, rng.normal(0, loose, 2)), hand.rounding)
+        # A short stroke has no room for a long one's waves.
+        reach = min(1.0, float(np.ptp(line, axis=0).max()))
+        strokes.append(line + _waves(rng, len(line)) * hand.wobble * reach)
+    cosine, sine = np.cos(hand.turn), np.sin(hand.turn)
+    frame = np.array([[hand.aspect, 0], [-hand.slant, 1 / hand.aspect]])
+    frame = frame @ np.array([[cosine, sine], [-sine, cosine]])
+    drawn = np.concatenate(strokes) @ frame * (hand.size * rng.uniform(0.92, 1.08) * _FRAME)
+    low, high = drawn.min(axis=0), drawn.max(axis=0)
+    room = (_FRAME - 8) / max(float((high - low).max()), _FRAME - 8)
+    place = _FRAME / 2 + rng.normal(0, 4, 2)
+    drawn = (drawn - (low + high) / 2) * room
+    reach = (high - low) / 2 * room + 4
+    drawn += np.clip(place, reach, _FRAME - reach)
+    return tuple(np.split(drawn, np.cumsum([len(stroke) for stroke in strokes])[:-1]))
+
+
+def _resample(line: Points) -> Points:
+    """Points at even distances along a line."""
+    way = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    even = np.linspace(0, way[-1], _POINTS)
+    return np.stack([np.interp(even, way, line[:, axis]) for axis in (0, 1)], axis=1)
+
+
+def _round(line: Points, width: float) -> Points:
+    """Smooth corners by a bell of `width` points; both ends stay where they are."""
+    reach = min(len(line) - 1, int(4 * width) + 1)
+    bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+    before = 2 * line[0] - line[reach:0:-1]
+    after = 2 * line[-1] - line[-2 : -reach - 2 : -1]
+    padded = np.concatenate([before, line, after])
+    smooth: Points = correlate1d(padded, bell / bell.sum(), axis=0)[reach : reach + len(line)]
+    return smooth
+
+
+def _stretch_ends(line: Points, amounts: Points) -> Points:
+    """Shift both ends along the line; the shift fades towards its middle."""
+    t = np.linspace(0, 1, len(line))[:, None]
+    first, last = line[1] - line[0], line[-1] - line[-2]
+    first = first / max(float(np.linalg.norm(first)), 1e-9)
+    last = last / max(float(np.linalg.norm(last)), 1e-9)
+    return line - amounts[0] * first * (1 - t) ** 4 + amounts[1] * last * t**4
+
+
+def _waves(rng: np.random.Generator, count: int) -> Points:
+    """Slow unsteadiness along a stroke, about 1 in size."""
+    order = np.arange(1, 7)
+    t = np.linspace(0, 1, count)[:, None]
+    waves = np.sin(np.pi * order * t + rng.uniform(0, 2 * np.pi, (2, 1, 6)))
+    mixed: Points = (waves * rng.normal(0, 1, (2, 1, 6)) / np.sqrt(order)).sum(axis=2).T
+    return mixed
