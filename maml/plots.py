@@ -1,0 +1,117 @@
+"""Figures, drawn by matplotlib without any screen and handed out as finished picture files.
+
+Figures are objects of their own, without pyplot.  The style, though, is global to the process while
+a figure is drawn; a lock lets one thread draw at a time.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+import matplotlib.style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from maml.adapt import AdaptationStep
+
+ImageFormat = Literal["png", "svg", "pdf"]
+
+_STYLE = threading.Lock()
+
+
+def accuracy_figure(
+    records: Sequence[Mapping[str, Any]], *, lowest: float = 70.0, image_format: ImageFormat = "png"
+) -> bytes:
+    """The notebook's figure: accuracy on training and on test tasks over the epochs.
+
+    Args:
+        records: log records with `epoch`, `acc` (percent) and `mode`; those whose mode is neither
+            "train" nor "test" are passed over.
+        lowest: where the accuracy axis begins, percent; it ends at 100.
+        image_format: "png", "svg" or "pdf".
+
+    Returns:
+        The content of a picture file.
+
+    Raises:
+        ValueError: if a record lacks a field, `lowest` is not in [0, 100), or the format is
+            unknown.
+    """
+    if not 0 <= lowest < 100:
+        raise ValueError(f"The accuracy axis must begin in [0, 100); {lowest!r} came.")
+    curves: dict[str, list[tuple[float, float]]] = {"train": [], "test": []}
+    for number, record in enumerate(records, start=1):
+        if missing := {"epoch", "acc", "mode"} - record.keys():
+            raise ValueError(
+                f"Record {number} has no {', '.join(sorted(missing))}; a log record needs epoch, "
+                "acc and mode."
+            )
+        if record["mode"] in curves:
+            curves[record["mode"]].append((float(record["epoch"]), float(record["acc"])))
+    with _canvas() as (figure, axes):
+        for mode, points in curves.items():
+            epochs, accuracies = zip(*points, strict=True) if points else ((), ())
+            # A lone point makes no line: mark it.
+            marker = "o" if len(points) == 1 else None
+            axes.plot(epochs, accuracies, marker=marker, label=mode.capitalize())
+        axes.set_xlabel("Epoch")
+        axes.set_ylabel("Accuracy")
+        axes.set_ylim(lowest, 100)
+        figure.legend(ncol=2, loc="lower right")
+        return _file(figure, image_format)
+
+
+def adaptation_figure(
+    trajectory: Sequence[AdaptationStep], *, image_format: ImageFormat = "png"
+) -> bytes:
+    """How the inner loop learned a support set: loss and accuracy at each step.
+
+    Args:
+        trajectory: what an adapted learner recorded, step 0 first.
+        image_format: "png", "svg" or "pdf".
+
+    Returns:
+        The content of a picture file.
+
+    Raises:
+        ValueError: if the trajectory is empty or the format is unknown.
+    """
+    if not trajectory:
+        raise ValueError("The trajectory is empty; pass the trajectory of an adapted learner.")
+    steps = [record.step for record in trajectory]
+    with _canvas() as (figure, axes):
+        (loss,) = axes.plot(steps, [record.loss for record in trajectory], "C0o-", label="Loss")
+        axes.set_xlabel("Inner step")
+        axes.set_ylabel("Support loss (nats)")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        percent = axes.twinx()
+        percent.grid(False)
+        accuracies = [100 * record.accuracy for record in trajectory]
+        (accuracy,) = percent.plot(steps, accuracies, "C1s--", label="Accuracy")
+        percent.set_ylabel("Support accuracy (%)")
+        percent.set_ylim(0, 105)
+        figure.legend(handles=[loss, accuracy], ncol=2, loc="lower right")
+        return _file(figure, image_format)
+
+
+@contextmanager
+def _canvas() -> Iterator[tuple[Figure, Any]]:
+    """An empty figure in the notebook's size and style, and its axes."""
+    with _STYLE, matplotlib.style.context("bmh"):
+        figure = Figure(figsize=(6, 4), layout="tight")
+        FigureCanvasAgg(figure)
+        yield figure, figure.add_subplot()
+
+
+def _file(figure: Figure, image_format: ImageFormat) -> bytes:
+    if image_format not in (formats := get_args(ImageFormat)):
+        raise ValueError(f"Unknown format {image_format!r}; choose one of {', '.join(formats)}.")
+    content = io.BytesIO()
+    figure.savefig(content, format=image_format, dpi=150)
+    return content.getvalue()

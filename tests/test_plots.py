@@ -1,0 +1,113 @@
+"""Figures: the curves stand where the figures say, and no global state of matplotlib is left."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from maml.adapt import AdaptationStep
+from maml.plots import accuracy_figure, adaptation_figure
+
+BLUE, RED = (0x34, 0x8A, 0xBD), (0xA6, 0x06, 0x28)
+PAPER = (0xEE, 0xEE, 0xEE)
+"""The colours of matplotlib's style bmh."""
+
+
+def level(mode: str, accuracy: float) -> list[dict[str, object]]:
+    return [
+        {"epoch": epoch, "loss": 0.5, "acc": accuracy, "mode": mode, "time": 0.0}
+        for epoch in (0, 5, 10)
+    ]
+
+
+def height(content: bytes, colour: tuple[int, int, int]) -> float:
+    """How high a level line of that colour stands in the axes, 0 at the bottom and 1 at the top."""
+    pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    axes = np.flatnonzero((pixels == PAPER).all(axis=2).mean(axis=1) > 0.3)
+    inside = pixels[axes[0] : axes[-1] + 1]
+    rows = np.flatnonzero((inside == colour).all(axis=2).sum(axis=1) > 100)
+    return 1 - float(rows.mean()) / len(inside)
+
+
+def test_accuracy_curves_stand_between_70_and_100():
+    content = accuracy_figure(level("train", 85) + level("test", 94))
+    assert height(content, BLUE) == pytest.approx(0.5, abs=0.01)
+    assert height(content, RED) == pytest.approx(0.8, abs=0.01)
+
+
+def test_accuracy_axis_can_begin_lower():
+    content = accuracy_figure(level("train", 85) + level("test", 40), lowest=0)
+    assert height(content, BLUE) == pytest.approx(0.85, abs=0.01)
+    assert height(content, RED) == pytest.approx(0.4, abs=0.01)
+
+
+def test_accuracy_figure_names_its_axes_and_curves():
+    content = accuracy_figure(level("train", 85), image_format="svg").decode()
+    for text in ("Epoch", "Accuracy", "Train", "Test", "70", "100"):
+        assert f"<!-- {text} -->" in content
+
+
+def test_records_of_other_modes_are_passed_over():
+    bare = accuracy_figure(level("train", 85))
+    assert accuracy_figure(level("pretraining", 99) + level("train", 85)) == bare
+    assert accuracy_figure(level("train", 86)) != bare
+
+
+def test_unfinished_runs_can_be_drawn():
+    assert Image.open(io.BytesIO(accuracy_figure([]))).size == (900, 600)
+    lone = accuracy_figure(level("test", 90)[:1])
+    assert lone != accuracy_figure([])
+
+
+def test_adaptation_curves():
+    steps = [AdaptationStep(step, loss=1.0, accuracy=0.42) for step in range(4)]
+    content = adaptation_figure(steps)
+    assert height(content, RED) == pytest.approx(0.4, abs=0.01)
+    text = adaptation_figure(steps, image_format="svg").decode()
+    for label in ("Inner step", "Support loss (nats)", "Support accuracy (%)"):
+        assert f"<!-- {label} -->" in text
+    # Steps are whole numbers.
+    assert "<!-- 3 -->" in text
+    assert "<!-- 0.5 -->" not in text.split("Inner step")[0]
+
+
+@pytest.mark.parametrize(
+    ("image_format", "head"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+)
+def test_formats(image_format, head):
+    assert accuracy_figure(level("test", 90), image_format=image_format).startswith(head)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="Record 2 has no acc, mode"):
+        accuracy_figure([*level("test", 90)[:1], {"epoch": 1}])
+    with pytest.raises(ValueError, match=r"must begin in \[0, 100\); 100 came"):
+        accuracy_figure([], lowest=100)
+    with pytest.raises(ValueError, match="Unknown format 'bmp'; choose one of png, svg, pdf"):
+        accuracy_figure([], image_format="bmp")
+    with pytest.raises(ValueError, match="trajectory is empty"):
+        adaptation_figure([])
+
+
+def test_threads_do_not_disturb_one_another():
+    before = dict(matplotlib.rcParams)
+    wanted = accuracy_figure(level("train", 85))
+    with ThreadPoolExecutor(4) as pool:
+        figures = list(pool.map(lambda _: accuracy_figure(level("train", 85)), range(8)))
+    assert all(figure == wanted for figure in figures)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_pyplot_is_not_imported():
+    script = (
+        "import sys; from maml.plots import accuracy_figure; accuracy_figure([]);"
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
