@@ -151,15 +151,16 @@ class AdaptedLearner:
         path: list[list[Tensor]],
         trajectory: tuple[AdaptationStep, ...],
         features: Tensor,
-        support: SupportSet,
+        labels: Tensor,
+        names: tuple[str, ...],
     ) -> None:
         self.model = model
-        self.names = support.names
+        self.names = names
         self.trajectory = trajectory
         self._network = network
         self._path = path
         self._features = features
-        self._support = support
+        self._labels = labels
 
     @property
     def steps(self) -> int:
@@ -185,7 +186,8 @@ class AdaptedLearner:
             self._path[: step + 1],
             self.trajectory[: step + 1],
             self._features,
-            self._support,
+            self._labels,
+            self.names,
         )
 
     @torch.no_grad()
@@ -212,20 +214,37 @@ class AdaptedLearner:
     @torch.no_grad()
     def predict_path(self, images: object) -> Tensor:
         """Probabilities after each inner step, (steps + 1, m, ways), step 0 first."""
-        features = self._stem(images)
+        return self.path_of_features(self._stem(images))
+
+    @torch.no_grad()
+    def path_of_features(self, features: Tensor, *, transductive: bool = False) -> Tensor:
+        """`predict_path` for queries whose `model.stem` is known already.
+
+        Args:
+            features: (m, ...).
+            transductive: normalise the queries together.  Only for figures that are to be compared
+                with published ones; with frozen statistics it changes nothing.
+        """
         return torch.stack(
-            [self._probabilities(self._logits(features, k)) for k in range(self.steps + 1)]
+            [
+                self._probabilities(self._logits(features, step, transductive))
+                for step in range(self.steps + 1)
+            ]
         )
 
     @torch.no_grad()
-    def predict_together(self, images: object) -> Tensor:
-        """Probabilities (m, ways) with the queries normalised together: *transductive*.
+    def embed_features(self, features: Tensor) -> Tensor:
+        """Adapted unit vectors (m, d) of features (m, ...), of a `SketchNet` learner."""
+        self._network.eval()
+        embedded: Tensor = self._network(features, params=self._path[-1], embed=True)
+        return embedded
 
-        Only for figures that are to be compared with published ones; a network of frozen
-        statistics gives what `predict` gives.
-        """
-        self._network.train(self.model.normalisation == "batch")
-        return self._probabilities(self._network(self._stem(images), params=self._path[-1]))
+    def unknown_terms_of_features(self, features: Tensor) -> Tensor:
+        """What `Prediction.unknown` weighs up, see `SketchNet.unknown_terms`."""
+        assert isinstance(self.model, SketchNet)
+        return self.model.unknown_terms(
+            self.embed_features(features), self.embed_features(self._features), self._labels
+        )
 
     def state_dict(self) -> dict[str, Tensor]:
         """The adapted tensors of the task network by name, for safetensors."""
@@ -240,28 +259,24 @@ class AdaptedLearner:
         self.model.eval()
         return self.model.stem(batch)
 
-    def _logits(self, features: Tensor, step: int) -> Tensor:
+    def _logits(self, features: Tensor, step: int, transductive: bool = False) -> Tensor:
         tensors = self._path[step]
-        if self.model.normalisation == "batch":
+        if self.model.normalisation == "batch" and not transductive:
             # With momentum 1 the running statistics become the support set's.
             self._network.train()
             self._network(self._features, params=tensors)
-        self._network.eval()
+        self._network.train(self.model.normalisation == "batch" and transductive)
         logits: Tensor = self._network(features, params=tensors)
         return logits
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        shots = len(self._support.labels) / self.ways
+        shots = len(self._labels) / self.ways
         return (logits / self.model.temperature(self.ways, shots)).softmax(dim=-1)
 
     def _unknown(self, features: Tensor, logits: Tensor) -> Tensor:
         if not isinstance(self.model, SketchNet):
             return 1 - self._probabilities(logits).amax(dim=1)
-        queries, support = (
-            self._network(part, params=self._path[-1], embed=True)
-            for part in (features, self._features)
-        )
-        return self.model.unknown(queries, support, self._support.labels)
+        return (self.unknown_terms_of_features(features) @ self.model.unknown_weights).sigmoid()
 
 
 def adapt(model: MetaNetwork, support: SupportSet, steps: int | None = None) -> AdaptedLearner:
@@ -288,29 +303,23 @@ def adapt(model: MetaNetwork, support: SupportSet, steps: int | None = None) -> 
     model.eval()
     with torch.no_grad():
         features = model.stem(support.images.to(device))
-    return adapt_features(model, features, SupportSet(support.images, labels, support.names), steps)
+    return adapt_features(model, features, labels, support.names, steps)
 
 
 def adapt_features(
-    model: MetaNetwork, features: Tensor, support: SupportSet, steps: int
+    model: MetaNetwork, features: Tensor, labels: Tensor, names: tuple[str, ...], steps: int
 ) -> AdaptedLearner:
-    """`adapt` for support pictures whose `model.stem` is known already."""
+    """`adapt` to support features (n, ...) whose labels (n,) are known to be sound."""
     path: list[list[Tensor]] = []
     trajectory: list[AdaptationStep] = []
     for state in inner_loop(
-        model,
-        features,
-        support.labels,
-        support.ways,
-        steps,
-        differentiable=False,
-        measure_last=True,
+        model, features, labels, len(names), steps, differentiable=False, measure_last=True
     ):
         assert state.loss is not None and state.logits is not None
         path.append([tensor.detach() for tensor in state.tensors])
-        hits = state.logits.argmax(dim=1) == support.labels
+        hits = state.logits.argmax(dim=1) == labels
         trajectory.append(
             AdaptationStep(state.step, state.loss.item(), hits.float().mean().item())
         )
         network = state.network
-    return AdaptedLearner(model, network, path, tuple(trajectory), features, support)
+    return AdaptedLearner(model, network, path, tuple(trajectory), features, labels, names)

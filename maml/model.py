@@ -150,7 +150,7 @@ class SketchNet(MetaNetwork):
     def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
         super().__init__(settings, inner)
         width = settings.channels
-        widths = (width // 2, width, 3 * width // 2, 2 * width)
+        widths = (width // 2, width, 2 * width, 3 * width)
         # 28 -> 14 -> 7 -> 4 pixels; the last block keeps its 4 x 4.
         pools = (nn.MaxPool2d(2), nn.MaxPool2d(2), nn.MaxPool2d(2, ceil_mode=True), nn.Flatten())
         self.stages = nn.Sequential(
@@ -244,10 +244,6 @@ class SketchNet(MetaNetwork):
         one = torch.ones_like(best)
         terms = [one, best, example, lead, one * math.log(ways), shots, best * shots]
         return torch.stack(terms, dim=1)
-
-    def unknown(self, queries: Tensor, support: Tensor, labels: Tensor) -> Tensor:
-        """The "none of these" score (m,) in [0, 1], arguments as for `unknown_terms`."""
-        return (self.unknown_terms(queries, support, labels) @ self.unknown_weights).sigmoid()
 
 
 _KINDS: dict[str, Callable[[NetworkSettings, InnerLoop], MetaNetwork]] = {

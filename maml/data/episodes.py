@@ -335,8 +335,8 @@ class Hand:
     slant: float = 0.22
     stretch: float = 0.15
     shift: float = 1.5
-    bend: float = 1.0
-    thickness: float = 0.5
+    bend: float = 0.7
+    thickness: float = 0.3
 
 
 def redraw(images: Tensor, generator: torch.Generator, hand: Hand | None = None) -> Tensor:

@@ -1,0 +1,280 @@
+"""Weights that describe themselves: safetensors with provenance, local, bundled or from the Hub.
+
+A weights file is `NAME.safetensors` with `NAME.json` beside it.  The header of the first holds what
+is needed to rebuild the network (kind, sizes, inner loop); the second says how it was made (recipe,
+seed, commit, data split, measured accuracy) and the SHA-256 of the first.  Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from maml.config import InnerLoop, MetaTraining, NetworkSettings, from_plain, to_plain
+from maml.model import MetaNetwork, build_model
+
+BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "flagship.safetensors"
+"""The weights that ship with the repository."""
+
+_FORMAT = "maml-sketchpad/1"
+
+
+class CheckpointError(ValueError):
+    """A weights file that cannot be used; the text says what is wrong with it and what to do."""
+
+
+def save_model(path: Path, model: MetaNetwork, provenance: Mapping[str, Any]) -> None:
+    """Write weights and provenance atomically.
+
+    Args:
+        path: of the `.safetensors`; the `.json` goes beside it.
+        model: the network.
+        provenance: how it was made; plain JSON values.
+
+    Raises:
+        OSError: if the files cannot be written; whatever stood there before is left whole.
+    """
+    path = Path(path)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    data = safetensors.torch.save(tensors, metadata=_describe(model))
+    record = {**provenance, "sha256": hashlib.sha256(data).hexdigest()}
+    write_atomically(path, data)
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path.with_suffix(".json"), text.encode())
+
+
+def load_pretrained(
+    source: str | Path | None = None, *, device: str | torch.device = "cpu"
+) -> MetaNetwork:
+    """Load pretrained weights, ready to be adapted.
+
+    Args:
+        source: None for the bundled weights, a path of a `.safetensors` file, or a Hugging Face Hub
+            id `owner/name` or `owner/name@revision` whose repository holds `model.safetensors`.
+        device: where to put them.
+
+    Returns:
+        The network in evaluation mode; its `provenance` is the content of the `.json`.
+
+    Raises:
+        CheckpointError: if the file is missing, truncated, changed since it was written, or does
+            not fit; the text names the parameter, the expected and the found shape.
+    """
+    path = _locate(source)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"Cannot read weights from {path}: {error.strerror}.") from error
+    provenance = _provenance(path.with_suffix(".json"), data)
+    metadata, tensors = _open(path)
+    model = _rebuild(path, metadata)
+    _fill(path, model, tensors)
+    model.provenance = provenance
+    model.eval()
+    return model.to(device)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """What a run needs beside its model to go on: optimiser moments, generator, steps taken."""
+
+    moments: dict[str, Tensor]
+    generator_state: Tensor
+    iteration: int
+
+
+def save_training(
+    path: Path,
+    model: MetaNetwork,
+    moments: Mapping[str, Tensor],
+    generator_state: Tensor,
+    iteration: int,
+    settings: MetaTraining,
+) -> None:
+    """Write the state of a run atomically, one safetensors file."""
+    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"moment/{name}": value for name, value in moments.items()}
+    tensors["generator"] = generator_state
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    metadata = {
+        **_describe(model),
+        "iteration": str(iteration),
+        "settings": json.dumps(to_plain(settings)),
+    }
+    write_atomically(Path(path), safetensors.torch.save(tensors, metadata=metadata))
+
+
+def load_training(path: Path, model: MetaNetwork, settings: MetaTraining) -> TrainingState:
+    """Fill `model` from a run's state and return the rest of it.
+
+    Raises:
+        CheckpointError: if the file is broken, or was made with other settings.
+    """
+    metadata, tensors = _open(path)
+    if metadata.get("settings") != json.dumps(to_plain(settings)):
+        raise CheckpointError(
+            f"{path} belongs to a run with other settings; resume with the settings it was started "
+            "with, or choose another folder."
+        )
+    prefix = "model/"
+    _fill(path, model, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    prefix = "moment/"
+    return TrainingState(
+        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
+        tensors["generator"],
+        int(metadata["iteration"]),
+    )
+
+
+def load_training_iteration(path: Path) -> int:
+    """How many steps the run behind a training state had taken.
+
+    Raises:
+        CheckpointError: if the file is broken.
+    """
+    try:
+        return int(_open(path)[0]["iteration"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is not the state of a run: {error}") from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that at every moment it holds either all of the old or all of the new.
+
+    Raises:
+        OSError: if it cannot be written; the text names the file.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
+            temporary = file.name
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise OSError(
+            error.errno, f"Cannot write {path}: {error.strerror}. Free space or choose another folder"
+        ) from error
+
+
+def _describe(model: MetaNetwork) -> dict[str, str]:
+    return {
+        "format": _FORMAT,
+        "network": json.dumps(to_plain(model.settings)),
+        "inner": json.dumps(to_plain(model.inner)),
+    }
+
+
+def _locate(source: str | Path | None) -> Path:
+    if source is None:
+        if not BUNDLED.exists():
+            raise CheckpointError(
+                f"The bundled weights are not at {BUNDLED}; clone the repository whole, or name a "
+                "file: load_pretrained('runs/flagship/model.safetensors')."
+            )
+        return BUNDLED
+    path = Path(source)
+    if path.exists() or path.suffix == ".safetensors" or isinstance(source, Path):
+        if not path.is_file():
+            raise CheckpointError(f"There is no weights file {path}.")
+        return path
+    name, _, revision = str(source).partition("@")
+    if name.count("/") != 1:
+        raise CheckpointError(
+            f"{source!r} is neither a file nor a Hub id; ids read 'owner/name' or "
+            "'owner/name@revision'."
+        )
+    return _from_hub(name, revision or None)
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+    try:
+        path = hf_hub_download(name, "model.safetensors", revision=revision)
+        with contextlib.suppress(EntryNotFoundError):
+            hf_hub_download(name, "model.json", revision=revision)
+    except (HfHubHTTPError, EntryNotFoundError, HFValidationError, OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"Cannot get {name!r} from the Hugging Face Hub: {first}") from error
+    return Path(path)
+
+
+def _provenance(path: Path, data: bytes) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not readable JSON: {error}.") from error
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{path} must hold a JSON object; it holds {type(record).__name__}.")
+    expected, found = record.get("sha256"), hashlib.sha256(data).hexdigest()
+    if expected is not None and expected != found:
+        raise CheckpointError(
+            f"{path.with_suffix('.safetensors')} was changed or cut short after it was written: its "
+            f"SHA-256 is {found[:12]}..., {path.name} says {str(expected)[:12]}.... Fetch it again."
+        )
+    return record
+
+
+def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({error}); it may be truncated. Fetch it again."
+        ) from error
+    if metadata.get("format") != _FORMAT:
+        raise CheckpointError(
+            f"{path} was not written by maml: its format is {metadata.get('format')!r}, wanted "
+            f"{_FORMAT!r}."
+        )
+    return metadata, tensors
+
+
+def _rebuild(path: Path, metadata: Mapping[str, str]) -> MetaNetwork:
+    try:
+        settings = from_plain(NetworkSettings, json.loads(metadata["network"]))
+        inner = from_plain(InnerLoop, json.loads(metadata["inner"]))
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"The header of {path} does not describe a network: {error}") from error
+    return build_model(settings, inner, torch.Generator())
+
+
+def _fill(path: Path, model: MetaNetwork, tensors: Mapping[str, Tensor]) -> None:
+    wanted = model.state_dict()
+    for name in sorted(wanted.keys() | tensors.keys()):
+        if name not in tensors:
+            raise CheckpointError(f"{path} has no parameter {name!r}, which this network needs.")
+        if name not in wanted:
+            raise CheckpointError(f"{path} has a parameter {name!r} that this network does not know.")
+        if wanted[name].shape != tensors[name].shape or wanted[name].dtype != tensors[name].dtype:
+            raise CheckpointError(
+                f"Parameter {name!r} of {path} is {tensors[name].dtype} {tuple(tensors[name].shape)}; "
+                f"this network wants {wanted[name].dtype} {tuple(wanted[name].shape)}."
+            )
+        if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
+            raise CheckpointError(f"Parameter {name!r} of {path} holds values that are not finite.")
+    model.load_state_dict(dict(tensors))

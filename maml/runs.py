@@ -1,0 +1,220 @@
+"""A run's folder: records, state and weights of one training, written so that it can go on.
+
+    metrics.jsonl         one line a gradient step or evaluation
+    state.safetensors     what a run needs to go on
+    model.safetensors     the finished weights, with model.json beside them
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maml.checkpoint import load_training_iteration, save_model, write_atomically
+from maml.config import Recipe, to_plain
+from maml.data.episodes import CharacterSet
+from maml.evaluate import EvaluationResult
+from maml.model import MetaNetwork, build_model
+from maml.train import MetaStep, meta_train, training_parts
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the files of a run lie."""
+
+    path: Path
+
+    @property
+    def metrics(self) -> Path:
+        """Records, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def state(self) -> Path:
+        """What the run needs to go on."""
+        return self.path / "state.safetensors"
+
+    @property
+    def weights(self) -> Path:
+        """The finished weights."""
+        return self.path / "model.safetensors"
+
+    def records(self) -> list[dict[str, Any]]:
+        """What was recorded so far; a last line cut short by a crash is passed over."""
+        if not self.metrics.exists():
+            return []
+        records = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+    def forget_after(self, iteration: int) -> None:
+        """Drop the records of steps that will be taken again."""
+        kept = [record for record in self.records() if record["iteration"] <= iteration]
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        write_atomically(self.metrics, text.encode())
+
+
+def log_record(record: MetaStep | EvaluationResult, epochs: float) -> dict[str, Any]:
+    """A record as the notebook logged it, {epoch, loss, acc, mode, time}, and where it belongs.
+
+    Args:
+        record: what training yielded.
+        epochs: for an evaluation, the epochs done.
+
+    Returns:
+        Plain values; `acc` in percent, `time` in seconds since 1970, `mode` "train" or "test"
+        ("pretraining" before the outer loop).
+    """
+    if isinstance(record, MetaStep):
+        mode = "train" if record.stage == "meta" else "pretraining"
+        epoch = record.epoch
+    else:
+        mode, epoch = "test", epochs
+    return {
+        "epoch": epoch,
+        "loss": record.loss,
+        "acc": 100 * record.accuracy,
+        "mode": mode,
+        "time": time.time(),
+        "iteration": record.iteration,
+    }
+
+
+def train_in_folder(
+    folder: RunFolder,
+    recipe: Recipe,
+    data: CharacterSet,
+    *,
+    data_name: str,
+    device: str = "cpu",
+    resume: bool = False,
+    save_every: float = 30.0,
+) -> Iterator[MetaStep | EvaluationResult]:
+    """`meta_train` by a recipe, recorded in a folder, ending in weights with their provenance.
+
+    Args:
+        folder: of the run.
+        recipe: what to train and how.
+        data: framed as the recipe wants it.
+        data_name: what the data is, for the provenance.
+        device: to train on.
+        resume: go on from the folder's state, if there is one.
+        save_every: seconds between writes of the state.
+
+    Yields:
+        What `meta_train` yields.
+
+    Raises:
+        ValueError: if the folder holds a run already and `resume` is not asked for, or what
+            `meta_train` raises.
+        OSError: if the folder cannot be written to; what was written stays whole.
+    """
+    if not resume and folder.metrics.exists():
+        raise ValueError(
+            f"{folder.path} holds a run already; go on with --resume, or choose another folder."
+        )
+    generator = torch.Generator().manual_seed(recipe.seed)
+    model = build_model(recipe.network, recipe.training.inner, generator).to(device)
+    going_on = resume and folder.state.exists()
+    folder.forget_after(load_training_iteration(folder.state) if going_on else 0)
+    pretraining = recipe.training.pretraining
+    before = pretraining.episodes if pretraining else 0
+    training = meta_train(
+        model,
+        data,
+        recipe.training,
+        generator,
+        checkpoint=folder.state,
+        save_every=save_every,
+        resume=resume,
+    )
+    last: EvaluationResult | None = None
+    with folder.metrics.open("a", encoding="utf-8") as metrics:
+        for record in training:
+            epochs = max(0, record.iteration - before) / recipe.training.epoch
+            metrics.write(json.dumps(log_record(record, epochs)) + "\n")
+            metrics.flush()
+            if isinstance(record, EvaluationResult):
+                last = record
+            yield record
+    seconds = sum(
+        after["time"] - before["time"]
+        for before, after in zip(records := folder.records(), records[1:], strict=False)
+        if after["time"] - before["time"] < 600
+    )
+    save_model(
+        folder.weights, model, provenance(model, recipe, data, data_name, device, seconds, last)
+    )
+
+
+def provenance(
+    model: MetaNetwork,
+    recipe: Recipe,
+    data: CharacterSet,
+    data_name: str,
+    device: str,
+    seconds: float,
+    last: EvaluationResult | None,
+) -> dict[str, Any]:
+    """How weights were made, as plain JSON values."""
+    training, held_out = training_parts(data, recipe.training)
+    return {
+        "recipe": recipe.name,
+        "framing": recipe.framing,
+        "seed": recipe.seed,
+        "commit": _commit(),
+        "settings": to_plain(recipe),
+        "parameters": sum(tensor.numel() for tensor in model.parameters()),
+        "data": {
+            "name": data_name,
+            "split": recipe.training.split,
+            "training_alphabets": sorted(set(training.alphabets)),
+            "evaluated_in_training_on": sorted(set(held_out.alphabets)),
+            "held_out_of_training": recipe.training.validation > 0,
+        },
+        "made_with": {
+            "python": platform.python_version(),
+            "torch": metadata.version("torch"),
+            "higher": metadata.version("higher"),
+            "device": device,
+            "threads": torch.get_num_threads(),
+            "hours": round(seconds / 3600, 2),
+        },
+        "last_evaluation_in_training": None
+        if last is None
+        else {
+            "protocol": last.protocol,
+            "accuracy": last.accuracy,
+            "interval": last.interval,
+            "tasks": last.tasks,
+            "transductive": last.transductive,
+        },
+    }
+
+
+def _commit() -> str:
+    """The commit of the code that runs, "+" behind it if files were changed since."""
+    here = Path(__file__).resolve().parent
+    try:
+        head, changes = (
+            subprocess.run(
+                ["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10
+            ).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return head + ("+" if changes else "")

@@ -1,0 +1,339 @@
+"""Meta-training as a generator: it yields records of plain numbers and neither prints nor plots.
+
+Two stages, of which the first is optional: metric pre-training of the body, then the outer loop of
+MAML through the inner loop of `maml.adapt`.  All randomness comes from the caller's generator, and
+everything a run needs to go on is in its checkpoint, so a resumed run gives the same figures.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from maml.adapt import inner_loop
+from maml.calibrate import calibrate
+from maml.checkpoint import load_training, save_training
+from maml.config import EpisodeShape, MetaTraining, Pretraining
+from maml.data.episodes import CharacterSet, Episode, EpisodeSampler
+from maml.evaluate import EvaluationResult, evaluate
+from maml.model import MetaNetwork, SketchNet
+
+Stage = Literal["pretraining", "meta"]
+
+_WARM_UP = 100
+_COSINE_SCALE = 12.0
+"""Inverse temperature of the cosines in pre-training."""
+
+
+@dataclass(frozen=True)
+class MetaStep:
+    """One gradient step of training.
+
+    Args:
+        stage: "pretraining" or "meta".
+        iteration: gradient steps taken, counted from 1 over both stages.
+        iterations: how many there will be.
+        epoch: outer steps before this one, in epochs (pre-training: share of it done).
+        loss: mean query loss of the step, nats.
+        accuracy: query accuracy of the step, in [0, 1].
+        seconds: how long the step took.
+    """
+
+    stage: Stage
+    iteration: int
+    iterations: int
+    epoch: float
+    loss: float
+    accuracy: float
+    seconds: float
+
+
+def meta_train(
+    model: MetaNetwork,
+    data: CharacterSet,
+    settings: MetaTraining,
+    generator: torch.Generator,
+    *,
+    checkpoint: Path | None = None,
+    save_every: float = 30.0,
+    resume: bool = False,
+) -> Iterator[MetaStep | EvaluationResult]:
+    """Meta-train a model in place.
+
+    Args:
+        model: the network to train; on the device to train on.
+        data: the whole set; `settings.split` cuts training and test characters out of it.
+        settings: what to do.
+        generator: source of all randomness, on the CPU.
+        checkpoint: file to keep the run's state in, written atomically every `save_every` seconds
+            and at the end; None keeps nothing.
+        save_every: seconds between two such writes.
+        resume: go on from `checkpoint` if it exists; the generator must have been seeded as it was.
+
+    Yields:
+        A `MetaStep` after each gradient step, and an `EvaluationResult` after each epoch, at the end
+        of pre-training, and at the end.
+
+    Raises:
+        ValueError: if the data does not serve the settings, or the checkpoint is another run's.
+    """
+    training, held_out = training_parts(data, settings)
+    _check(training, held_out, model, settings)
+    run = _Run(model, settings, EpisodeSampler(training, generator))
+    if resume and checkpoint is not None and checkpoint.exists():
+        run.restore(checkpoint)
+    saved = time.monotonic()
+    while run.iteration < settings.total:
+        started = time.perf_counter()
+        loss, accuracy = run.step()
+        yield MetaStep(
+            stage=run.stage_of(run.iteration - 1),
+            iteration=run.iteration,
+            iterations=settings.total,
+            epoch=run.epoch_of(run.iteration - 1),
+            loss=loss,
+            accuracy=accuracy,
+            seconds=time.perf_counter() - started,
+        )
+        done = run.iteration == settings.total
+        if done and settings.validation and isinstance(model, SketchNet):
+            calibrate(model, held_out, seed=generator.initial_seed() + 2)
+        if run.at_epoch_end():
+            result = evaluate(
+                model,
+                held_out,
+                settings.evaluation,
+                settings.evaluation_tasks,
+                seed=generator.initial_seed() + 1,
+                transductive=settings.transductive,
+            )
+            yield replace(result, iteration=run.iteration)
+        if checkpoint is not None and (done or time.monotonic() - saved > save_every):
+            run.save(checkpoint)
+            saved = time.monotonic()
+
+
+def training_parts(data: CharacterSet, settings: MetaTraining) -> tuple[CharacterSet, CharacterSet]:
+    """The characters a run trains on, and those it is evaluated on after each epoch."""
+    training = data.split(settings.split, "train")
+    if settings.validation:
+        return training.hold_out(settings.validation)
+    return training, data.split(settings.split, "test")
+
+
+def _check(
+    training: CharacterSet, held_out: CharacterSet, model: MetaNetwork, settings: MetaTraining
+) -> None:
+    """Refuse before the first step what would fail at a later one."""
+    probe = torch.Generator()
+    try:
+        for shape in settings.shapes:
+            EpisodeSampler(training, probe).sample_rows(shape)
+            if settings.iterations:
+                model.task_network(shape.ways)
+        if settings.pretraining:
+            EpisodeSampler(training, probe).sample_rows(_pretraining_shape(settings.pretraining))
+    except ValueError as error:
+        raise ValueError(f"The training characters do not serve these settings: {error}") from error
+    try:
+        EpisodeSampler(held_out, probe).sample_rows(settings.evaluation)
+        model.task_network(settings.evaluation.ways)
+    except ValueError as error:
+        raise ValueError(f"The test characters do not serve these settings: {error}") from error
+
+
+def _pretraining_shape(settings: Pretraining) -> EpisodeShape:
+    return EpisodeShape(settings.ways, shots=1, queries=settings.drawings - 1)
+
+
+class _Run:
+    """The state of a run: model, optimiser, sampler, and how far it has come."""
+
+    def __init__(self, model: MetaNetwork, settings: MetaTraining, sampler: EpisodeSampler) -> None:
+        self.model = model
+        self.settings = settings
+        self.sampler = sampler
+        self.iteration = 0
+        self.device = next(model.parameters()).device
+        self.optimiser = self._optimiser()
+
+    @property
+    def pretraining(self) -> int:
+        return self.settings.pretraining.episodes if self.settings.pretraining else 0
+
+    def stage_of(self, done: int) -> Stage:
+        """The stage of the step that comes after `done` steps."""
+        return "pretraining" if done < self.pretraining else "meta"
+
+    def epoch_of(self, done: int) -> float:
+        if done < self.pretraining:
+            return done / self.pretraining
+        return (done - self.pretraining) / self.settings.epoch
+
+    def at_epoch_end(self) -> bool:
+        outer = self.iteration - self.pretraining
+        last = self.iteration == self.settings.total
+        return last or (outer >= 0 and outer % self.settings.epoch == 0)
+
+    def _optimiser(self) -> torch.optim.Adam:
+        trainable = [tensor for tensor in self.model.parameters() if tensor.requires_grad]
+        return torch.optim.Adam(trainable, lr=self.settings.outer_rate)
+
+    def step(self) -> tuple[float, float]:
+        """Take the next gradient step; returns loss and accuracy."""
+        if self.iteration and self.stage_of(self.iteration) != self.stage_of(self.iteration - 1):
+            self.optimiser = self._optimiser()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        self.optimiser.zero_grad()
+        pretraining = self.settings.pretraining
+        if pretraining and self.iteration < pretraining.episodes:
+            loss, accuracy = self._pretraining_step(pretraining)
+        else:
+            loss, accuracy = self._meta_step(self.iteration - self.pretraining)
+        self.optimiser.step()
+        self.iteration += 1
+        return loss, accuracy
+
+    def _rate(self) -> float:
+        settings = self.settings
+        if settings.pretraining and self.iteration < settings.pretraining.episodes:
+            warm = min(1.0, (self.iteration + 1) / _WARM_UP)
+            height = settings.pretraining.rate * warm
+            return _cosine(height, 1e-3, self.iteration / settings.pretraining.episodes)
+        if not settings.cosine:
+            return settings.outer_rate
+        share = (self.iteration - self.pretraining) / settings.iterations
+        return _cosine(settings.outer_rate, 1e-2, share)
+
+    def _pretraining_step(self, settings: Pretraining) -> tuple[float, float]:
+        """One prototypical episode in which every drawing is, in turn, its class's one support."""
+        assert isinstance(self.model, SketchNet)
+        shape = _pretraining_shape(settings)
+        episode = self.sampler.sample(shape, augment=self.settings.augment).to(self.device)
+        ways, drawings = settings.ways, settings.drawings
+        images = torch.cat([episode.support_images, episode.query_images])
+        labels = torch.cat([episode.support_labels, episode.query_labels])
+        images = images[labels.argsort(stable=True)]
+        self.model.train()
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
+        ):
+            embedded = self.model.embed(images)
+        self.model.eval()
+        vectors = embedded.float().unflatten(0, (ways, drawings))
+        # query (ways, drawings), support drawing k, class: cosine of the query to class's drawing k
+        cosines = torch.einsum("wqd,ckd->wqkc", vectors, vectors)
+        others = ~torch.eye(drawings, dtype=torch.bool, device=self.device).expand(ways, -1, -1)
+        targets = torch.arange(ways, device=self.device)[:, None, None].expand_as(others)[others]
+        logits = cosines[others] * _COSINE_SCALE
+        loss = functional.cross_entropy(logits, targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item(), (logits.argmax(dim=1) == targets).float().mean().item()
+
+    def _meta_step(self, outer: int) -> tuple[float, float]:
+        """One outer step; gradients are averaged over the meta-batch."""
+        settings = self.settings
+        shape = settings.shapes[outer % len(settings.shapes)]
+        losses, accuracies = [], []
+        for _ in range(settings.meta_batch):
+            episode = self.sampler.sample(shape, augment=settings.augment).to(self.device)
+            loss, accuracy = query_loss(
+                self.model,
+                episode,
+                second_order=settings.inner.second_order
+                and outer >= settings.first_order_iterations,
+                step_weights=self._step_weights(outer),
+            )
+            (loss / settings.meta_batch).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.item())
+            accuracies.append(accuracy)
+        return sum(losses) / len(losses), sum(accuracies) / len(accuracies)
+
+    def _step_weights(self, outer: int) -> list[float]:
+        """Weights of the query losses after steps 1, 2, ...: even at first, later all on the last
+        (MAML++, arXiv 1810.09502, section 4, "multi-step loss optimization")."""
+        steps, multi = self.settings.inner.steps, self.settings.multi_step_iterations
+        early = max(0.0, 1 - outer / multi) / steps if multi else 0.0
+        return [early] * (steps - 1) + [1 - early * (steps - 1)]
+
+    def save(self, path: Path) -> None:
+        names = [name for name, tensor in self.model.named_parameters() if tensor.requires_grad]
+        state = self.optimiser.state_dict()["state"]
+        moments = {
+            f"{names[index]}/{key}": torch.as_tensor(value)
+            for index, entry in state.items()
+            for key, value in entry.items()
+        }
+        save_training(
+            path,
+            self.model,
+            moments,
+            self.sampler.generator.get_state(),
+            self.iteration,
+            self.settings,
+        )
+
+    def restore(self, path: Path) -> None:
+        kept = load_training(path, self.model, self.settings)
+        self.iteration = kept.iteration
+        self.sampler.generator.set_state(kept.generator_state)
+        if self.stage_of(self.iteration) != self.stage_of(max(0, self.iteration - 1)):
+            return  # the next stage starts with a fresh optimiser
+        fresh = self.optimiser.state_dict()
+        names = [name for name, tensor in self.model.named_parameters() if tensor.requires_grad]
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in kept.moments.items():
+            name, _, moment = key.rpartition("/")
+            state.setdefault(names.index(name), {})[moment] = value
+        self.optimiser.load_state_dict({**fresh, "state": state})
+
+
+def query_loss(
+    model: MetaNetwork, episode: Episode, *, second_order: bool, step_weights: list[float]
+) -> tuple[Tensor, float]:
+    """The outer loss of one task, differentiable with respect to the model's parameters.
+
+    Args:
+        model: the starting point of the inner loop.
+        episode: the task, on the model's device.
+        second_order: differentiate through the inner gradients.
+        step_weights: weight of the query loss after each inner step; as many steps are taken.
+
+    Returns:
+        The loss, a scalar with its graph, and the query accuracy after the last step.
+
+    Source: MAML, arXiv 1703.03400, equation 1 and Algorithm 2, line 10.
+    """
+    support = len(episode.support_labels)
+    features = model.stem(torch.cat([episode.support_images, episode.query_images]))
+    total = features.new_zeros(())
+    accuracy = 0.0
+    for state in inner_loop(
+        model,
+        features[:support],
+        episode.support_labels,
+        episode.ways,
+        len(step_weights),
+        differentiable=True,
+        second_order=second_order,
+    ):
+        weight = step_weights[state.step - 1] if state.step else 0.0
+        if weight:
+            logits = state.network(features[support:])
+            total = total + weight * functional.cross_entropy(logits, episode.query_labels)
+            accuracy = (logits.argmax(dim=1) == episode.query_labels).float().mean().item()
+    return total, accuracy
+
+
+def _cosine(height: float, floor: float, share: float) -> float:
+    """From `height` at share 0 to `floor * height` at share 1."""
+    return height * (floor + (1 - floor) * (1 + math.cos(math.pi * share)) / 2)
