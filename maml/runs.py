@@ -27,6 +27,10 @@ from maml.model import MetaNetwork, build_model
 from maml.train import MetaStep, meta_train, training_parts
 
 
+_LONGEST_STEP = 600.0
+"""Seconds between two records beyond which a run must have stood still."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Where the files of a run lie."""
@@ -150,11 +154,7 @@ def train_in_folder(
             if isinstance(record, EvaluationResult):
                 last = record
             yield record
-    seconds = sum(
-        after["time"] - before["time"]
-        for before, after in zip(records := folder.records(), records[1:], strict=False)
-        if after["time"] - before["time"] < 600
-    )
+    seconds = _seconds_at_work(folder.records())
     save_model(
         folder.weights, model, provenance(model, recipe, data, data_name, device, seconds, last)
     )
@@ -203,6 +203,13 @@ def provenance(
             "transductive": last.transductive,
         },
     }
+
+
+def _seconds_at_work(records: list[dict[str, Any]]) -> float:
+    """The time between records, pauses between a stop and its resumption left out."""
+    times = [record["time"] for record in records]
+    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    return sum(gap for gap in gaps if gap < _LONGEST_STEP)
 
 
 def _commit() -> str:
