@@ -152,7 +152,13 @@ def test_stored_ink_is_made_again_when_road_or_pictures_change(zips, cache, monk
     before = load(folders, cache).images
     (file,) = folders.rglob("Ants/character01/*_02.png")
     picture(99).save(file)
+    os.utime(file, ns=(0, 0))
+    stored = len(list(cache.iterdir()))
     after = load(folders, cache).images
+    assert len(list(cache.iterdir())) == stored + 1
+    os.utime(file, ns=(0, 1_000_000_000))
+    load(folders, cache)
+    assert len(list(cache.iterdir())) == stored + 2
     assert (before[0, 1] != after[0, 1]).any()
     np.testing.assert_array_equal(before[1:], after[1:])
 

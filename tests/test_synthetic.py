@@ -36,8 +36,9 @@ def test_background_and_evaluation_share_no_alphabet(data):
     train, test = data.split("alphabets", "train"), data.split("alphabets", "test")
     assert set(train.alphabets) == {"Generated_01", "Generated_02"}
     assert set(test.alphabets) == {"Generated_03"}
-    assert generate_alphabets(1, 2, 2).background == (True, True)
-    assert generate_alphabets(2, 1, 1).background == (True, False)
+    for alphabets, background in ((1, 1), (2, 1), (5, 3), (6, 4)):
+        wanted = [True] * background + [False] * (alphabets - background)
+        assert list(generate_alphabets(alphabets, 1, 1).background) == wanted
 
 
 def test_the_seed_decides_everything(data):
