@@ -12,7 +12,7 @@ JS_TESTS := $(wildcard tests/js/*.test.js tests/js/*.test.mjs)
 .PHONY: help app test install-test chromium lint types test-js test-py clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '1,/^$$/s/^# //p' Makefile
 
 app: $(VENV)/.app-installed
 	$(BIN)/python app.py
@@ -23,7 +23,7 @@ install-test: $(VENV)/.test-installed chromium
 
 # The stamp carries the interpreter's version: another PYTHON makes the environment anew.
 $(VENV)/.python-$(VERSION):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "MAML Sketchpad needs Python 3.11 to 3.13; '$(PYTHON)' is $(or $(VERSION),not there)." \
 	         "Name another one: make $(or $(MAKECMDGOALS),app) PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
