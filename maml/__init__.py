@@ -1,4 +1,4 @@
-"""MAML on handwritten symbols: draw a few examples, adapt in a few gradient steps, name the rest."""
+"""MAML on handwritten symbols: draw a few, adapt in a few gradient steps, name the rest."""
 
 from maml.adapt import AdaptationStep, AdaptedLearner, Prediction, adapt
 from maml.checkpoint import CheckpointError, load_pretrained

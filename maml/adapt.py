@@ -13,7 +13,6 @@ from typing import Any
 import higher
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from maml.config import LARGEST_STEPS
 from maml.data.episodes import SupportSet, as_ink_batch
@@ -204,10 +203,9 @@ class AdaptedLearner:
             ValueError: if the images are not such ink.
         """
         features = self._stem(images)
-        logits = self._logits(features, self.steps)
         return Prediction(
-            probabilities=self._probabilities(logits),
-            unknown=self._unknown(features, logits),
+            probabilities=self._probabilities(self._logits(features, self.steps)),
+            unknown=self.unknown_of_features(features),
             names=self.names,
         )
 
@@ -233,18 +231,22 @@ class AdaptedLearner:
         )
 
     @torch.no_grad()
-    def embed_features(self, features: Tensor) -> Tensor:
-        """Adapted unit vectors (m, d) of features (m, ...), of a `SketchNet` learner."""
-        self._network.eval()
-        embedded: Tensor = self._network(features, params=self._path[-1], embed=True)
-        return embedded
+    def unknown_of_features(self, features: Tensor) -> Tensor:
+        """`Prediction.unknown` (m,) for queries whose `model.stem` is known already."""
+        if not isinstance(self.model, SketchNet):
+            return 1 - self._probabilities(self._logits(features, self.steps)).amax(dim=1)
+        return (self.unknown_terms_of_features(features) @ self.model.unknown_weights).sigmoid()
 
+    @torch.no_grad()
     def unknown_terms_of_features(self, features: Tensor) -> Tensor:
-        """What `Prediction.unknown` weighs up, see `SketchNet.unknown_terms`."""
+        """What a `SketchNet`'s "none of these" score weighs up (m, 7), see its `unknown_terms`."""
         assert isinstance(self.model, SketchNet)
-        return self.model.unknown_terms(
-            self.embed_features(features), self.embed_features(self._features), self._labels
+        self._network.eval()
+        queries, support = (
+            self._network(part, params=self._path[-1], embed=True)
+            for part in (features, self._features)
         )
+        return self.model.unknown_terms(queries, support, self._labels)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The adapted tensors of the task network by name, for safetensors."""
@@ -272,11 +274,6 @@ class AdaptedLearner:
     def _probabilities(self, logits: Tensor) -> Tensor:
         shots = len(self._labels) / self.ways
         return (logits / self.model.temperature(self.ways, shots)).softmax(dim=-1)
-
-    def _unknown(self, features: Tensor, logits: Tensor) -> Tensor:
-        if not isinstance(self.model, SketchNet):
-            return 1 - self._probabilities(logits).amax(dim=1)
-        return (self.unknown_terms_of_features(features) @ self.model.unknown_weights).sigmoid()
 
 
 def adapt(model: MetaNetwork, support: SupportSet, steps: int | None = None) -> AdaptedLearner:
@@ -318,8 +315,6 @@ def adapt_features(
         assert state.loss is not None and state.logits is not None
         path.append([tensor.detach() for tensor in state.tensors])
         hits = state.logits.argmax(dim=1) == labels
-        trajectory.append(
-            AdaptationStep(state.step, state.loss.item(), hits.float().mean().item())
-        )
+        trajectory.append(AdaptationStep(state.step, state.loss.item(), hits.float().mean().item()))
         network = state.network
     return AdaptedLearner(model, network, path, tuple(trajectory), features, labels, names)

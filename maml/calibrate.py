@@ -1,4 +1,4 @@
-"""Honest probabilities: the temperature and the "none of these" score, fitted on held-out alphabets.
+"""Honest probabilities: temperature and "none of these" score, fitted on held-out alphabets.
 
 Both are a few numbers on top of a trained model.  They are fitted on tasks of many sizes cut from
 alphabets that the model was not trained on, and never on a test alphabet.
@@ -98,10 +98,10 @@ def _fit_temperature(answered: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
             for logits, labels, size in answered
         ]
         loss = torch.stack(losses).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimiser.step(closure)
     return weights.detach()
 
 
@@ -114,10 +114,10 @@ def _fit_unknown(terms: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
         optimiser.zero_grad()
         loss = functional.binary_cross_entropy_with_logits(terms @ weights, outside)
         loss = loss + 1e-5 * weights.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimiser.step(closure)
     scores = (terms @ weights.detach()).sigmoid()
     levels = torch.linspace(0, 1, 1001)
     known = scores[outside == 0].sort().values

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,9 @@ def save_model(path: Path, model: MetaNetwork, provenance: Mapping[str, Any]) ->
         OSError: if the files cannot be written; whatever stood there before is left whole.
     """
     path = Path(path)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
     data = safetensors.torch.save(tensors, metadata=_describe(model))
     record = {**provenance, "sha256": hashlib.sha256(data).hexdigest()}
     write_atomically(path, data)
@@ -129,7 +131,9 @@ def load_training(path: Path, model: MetaNetwork, settings: MetaTraining) -> Tra
             "with, or choose another folder."
         )
     prefix = "model/"
-    _fill(path, model, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    _fill(
+        path, model, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    )
     prefix = "moment/"
     return TrainingState(
         {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
@@ -171,7 +175,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         raise OSError(
-            error.errno, f"Cannot write {path}: {error.strerror}. Free space or choose another folder"
+            error.errno,
+            f"Cannot write {path}: {error.strerror}. Free space or choose another folder",
         ) from error
 
 
@@ -231,8 +236,8 @@ def _provenance(path: Path, data: bytes) -> dict[str, Any]:
     expected, found = record.get("sha256"), hashlib.sha256(data).hexdigest()
     if expected is not None and expected != found:
         raise CheckpointError(
-            f"{path.with_suffix('.safetensors')} was changed or cut short after it was written: its "
-            f"SHA-256 is {found[:12]}..., {path.name} says {str(expected)[:12]}.... Fetch it again."
+            f"{path.with_suffix('.safetensors')} was changed or cut short after it was written: "
+            f"its SHA-256 is {found[:12]}..., {path.name} says {str(expected)[:12]}.... Fetch it again."
         )
     return record
 
@@ -244,7 +249,8 @@ def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}); it may be truncated. Fetch it again."
+            f"{path} is not a whole safetensors file ({error}); it may be cut short. Fetch it "
+            "again."
         ) from error
     if metadata.get("format") != _FORMAT:
         raise CheckpointError(
@@ -259,7 +265,9 @@ def _rebuild(path: Path, metadata: Mapping[str, str]) -> MetaNetwork:
         settings = from_plain(NetworkSettings, json.loads(metadata["network"]))
         inner = from_plain(InnerLoop, json.loads(metadata["inner"]))
     except (KeyError, ValueError) as error:
-        raise CheckpointError(f"The header of {path} does not describe a network: {error}") from error
+        raise CheckpointError(
+            f"The header of {path} does not describe a network: {error}"
+        ) from error
     return build_model(settings, inner, torch.Generator())
 
 
@@ -269,12 +277,18 @@ def _fill(path: Path, model: MetaNetwork, tensors: Mapping[str, Tensor]) -> None
         if name not in tensors:
             raise CheckpointError(f"{path} has no parameter {name!r}, which this network needs.")
         if name not in wanted:
-            raise CheckpointError(f"{path} has a parameter {name!r} that this network does not know.")
+            raise CheckpointError(
+                f"{path} has a parameter {name!r} that this network does not know."
+            )
         if wanted[name].shape != tensors[name].shape or wanted[name].dtype != tensors[name].dtype:
             raise CheckpointError(
-                f"Parameter {name!r} of {path} is {tensors[name].dtype} {tuple(tensors[name].shape)}; "
-                f"this network wants {wanted[name].dtype} {tuple(wanted[name].shape)}."
+                f"Parameter {name!r} of {path} is {_kind(tensors[name])}; "
+                f"this network wants {_kind(wanted[name])}."
             )
         if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
             raise CheckpointError(f"Parameter {name!r} of {path} holds values that are not finite.")
     model.load_state_dict(dict(tensors))
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {tuple(tensor.shape)}"

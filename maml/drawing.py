@@ -39,6 +39,7 @@ PEN_WIDTH = 2.0
 ROAD_VERSION = 1
 """Raised whenever the same picture would give other ink; caches of ink are keyed by it."""
 
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _OVERSAMPLING = 4
 _CANVAS = INK_SIZE * _OVERSAMPLING
 _FIT_CANVAS = FIT_SIDE * _OVERSAMPLING
@@ -142,12 +143,12 @@ def _luminance(picture: Any) -> NDArray[np.float32]:
         return _shrink((values - values.min()) / span if span else np.zeros_like(values))
     if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"), dtype=np.float32) / 255
-        grey, alpha = rgba[..., :3] @ np.float32([0.299, 0.587, 0.114]), rgba[..., 3]
+        grey, alpha = rgba[..., :3] @ _LUMA, rgba[..., 3]
         weight = float(alpha.sum())
         dark = weight == 0 or float((grey * alpha).sum()) / weight < 0.5
         paper = 1.0 if dark else 0.0
-        return _shrink(grey * alpha + paper * (1 - alpha))
-    return _shrink(np.asarray(image.convert("L"), dtype=np.float32) / 255)
+        return _shrink((grey * alpha + paper * (1 - alpha)).astype(np.float32))
+    return _shrink(np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255))
 
 
 def _image_from_array(picture: ArrayLike) -> Image.Image:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from maml.adapt import AdaptedLearner, adapt_features
 from maml.config import EpisodeShape
-from maml.data.episodes import CharacterSet, EpisodeSampler, SupportSet
+from maml.data.episodes import CharacterSet, EpisodeSampler
 from maml.model import MetaNetwork
 
 _BATCH = 512
@@ -56,6 +56,7 @@ class FeatureTable:
 
     def __init__(self, model: MetaNetwork, data: CharacterSet) -> None:
         self.model = model
+        self.data = data
         self.device = next(model.parameters()).device
         self._images = torch.from_numpy(data.images)
         self._table: Tensor | None = None
@@ -86,7 +87,6 @@ def evaluate(
     steps: int | None = None,
     seed: int = 0,
     transductive: bool = False,
-    query_data: CharacterSet | None = None,
 ) -> EvaluationResult:
     """Adapt to many tasks and ask queries, one at a time.
 
@@ -98,22 +98,41 @@ def evaluate(
         steps: inner steps; None takes those the model was trained for.
         seed: of the tasks; the same seed gives the same tasks for any model.
         transductive: normalise the queries of a task together, as published MAML figures do.
-        query_data: the same drawings as `data`, inked otherwise, to take the queries from.
 
     Raises:
         ValueError: if the data has too few characters or drawings, or the model cannot serve the
             number of ways.
     """
-    sampler = EpisodeSampler(data, torch.Generator().manual_seed(seed))
     table = FeatureTable(model, data)
-    query_table = table if query_data is None else FeatureTable(model, query_data)
+    return evaluate_table(table, shape, tasks, steps=steps, seed=seed, transductive=transductive)
+
+
+def evaluate_table(
+    table: FeatureTable,
+    shape: EpisodeShape,
+    tasks: int,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    transductive: bool = False,
+    query_table: FeatureTable | None = None,
+) -> EvaluationResult:
+    """`evaluate` where the stem's features are known already.
+
+    Args:
+        table: the features.
+        shape, tasks, steps, seed, transductive: as for `evaluate`.
+        query_table: features of the same drawings inked otherwise, to take the queries from.
+    """
+    model = table.model
+    sampler = EpisodeSampler(table.data, torch.Generator().manual_seed(seed))
+    query_table = query_table or table
     steps = model.inner.evaluation_steps if steps is None else steps
     accuracies, by_step, losses, tops, hits = [], [], [], [], []
     for _ in range(tasks):
         characters, drawings = sampler.sample_rows(shape)
-        ways = len(characters)
         learner = adapt_task(model, table(characters, drawings[:, : shape.shots]), steps)
-        targets = torch.arange(ways, device=table.device).repeat_interleave(shape.queries)
+        targets = torch.arange(learner.ways, device=table.device).repeat_interleave(shape.queries)
         queries = query_table(characters, drawings[:, shape.shots :]).flatten(0, 1)
         path = learner.path_of_features(queries, transductive=transductive)
         right = path.argmax(dim=-1) == targets
@@ -135,12 +154,22 @@ def evaluate(
     )
 
 
-def adapt_task(model: MetaNetwork, support: Tensor, steps: int) -> AdaptedLearner:
-    """Adapt to the stem's features of a task, (ways, shots, ...)."""
-    ways, shots = support.shape[:2]
-    features = support.flatten(0, 1)
-    labels = torch.arange(ways, device=features.device).repeat_interleave(shots)
-    return adapt_features(model, features, labels, tuple(map(str, range(ways))), steps)
+def adapt_task(
+    model: MetaNetwork, support: Tensor, steps: int, labels: Tensor | None = None
+) -> AdaptedLearner:
+    """Adapt to the stem's features of a task.
+
+    Args:
+        model: what to adapt.
+        support: (ways, shots, ...), or with `labels` (n, ...).
+        steps: inner steps.
+        labels: (n,), where shots are unequal.
+    """
+    if labels is None:
+        labels = torch.arange(support.shape[0]).repeat_interleave(support.shape[1])
+        support = support.flatten(0, 1)
+    names = tuple(map(str, range(int(labels.max()) + 1)))
+    return adapt_features(model, support, labels.to(support.device), names, steps)
 
 
 def mean_and_interval(values: NDArray[np.floating]) -> tuple[float, float]:
@@ -155,7 +184,8 @@ def calibration_error(
     """Expected calibration error (Guo et al., arXiv 1706.04599, section 2), equal-width bins."""
     which = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
-        abs(float(confidence[which == k].mean()) - float(hit[which == k].mean())) * (which == k).sum()
+        abs(float(confidence[which == k].mean()) - float(hit[which == k].mean()))
+        * (which == k).sum()
         for k in range(bins)
         if (which == k).any()
     ]

@@ -181,7 +181,7 @@ class SketchNet(MetaNetwork):
         self.unknown_weights: Tensor
         self.unknown_limit: Tensor
         self.register_buffer("temperature_weights", torch.zeros(3))
-        self.register_buffer("unknown_weights", torch.tensor([8.0, -16.0, 0, 0, 0, 0, 0]))
+        self.register_buffer("unknown_weights", torch.tensor([8.0, -16.0, 0.0, 0.0, 0.0, 0.0, 0.0]))
         self.register_buffer("unknown_limit", torch.tensor(0.5))
 
     @property
@@ -202,7 +202,11 @@ class SketchNet(MetaNetwork):
 
     def embed(self, images: Tensor) -> Tensor:
         """Unit vectors (n, 256) of ink (n, 1, 28, 28), before any adaptation."""
-        return functional.normalize(self._adaptable()(self.stem(images)), dim=-1)
+        return self.embed_features(self.stem(images))
+
+    def embed_features(self, features: Tensor) -> Tensor:
+        """Unit vectors (n, 256) of the stem's features, before any adaptation."""
+        return functional.normalize(self._adaptable()(features), dim=-1)
 
     def task_network(self, ways: int) -> tuple[nn.Module, list[Tensor]]:
         stages = self._adaptable()

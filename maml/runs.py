@@ -1,8 +1,8 @@
 """A run's folder: records, state and weights of one training, written so that it can go on.
 
-    metrics.jsonl         one line a gradient step or evaluation
-    state.safetensors     what a run needs to go on
-    model.safetensors     the finished weights, with model.json beside them
+metrics.jsonl         one line a gradient step or evaluation
+state.safetensors     what a run needs to go on
+model.safetensors     the finished weights, with model.json beside them
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from maml.data.episodes import CharacterSet
 from maml.evaluate import EvaluationResult
 from maml.model import MetaNetwork, build_model
 from maml.train import MetaStep, meta_train, training_parts
-
 
 _LONGEST_STEP = 600.0
 """Seconds between two records beyond which a run must have stood still."""

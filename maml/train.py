@@ -79,8 +79,8 @@ def meta_train(
         resume: go on from `checkpoint` if it exists; the generator must have been seeded as it was.
 
     Yields:
-        A `MetaStep` after each gradient step, and an `EvaluationResult` after each epoch, at the end
-        of pre-training, and at the end.
+        A `MetaStep` after each gradient step, and an `EvaluationResult` after each epoch, at the
+        end of pre-training, and at the end of the run.
 
     Raises:
         ValueError: if the data does not serve the settings, or the checkpoint is another run's.
@@ -236,7 +236,7 @@ class _Run:
         targets = torch.arange(ways, device=self.device)[:, None, None].expand_as(others)[others]
         logits = cosines[others] * _COSINE_SCALE
         loss = functional.cross_entropy(logits, targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss.item(), (logits.argmax(dim=1) == targets).float().mean().item()
 
     def _meta_step(self, outer: int) -> tuple[float, float]:
@@ -253,7 +253,7 @@ class _Run:
                 and outer >= settings.first_order_iterations,
                 step_weights=self._step_weights(outer),
             )
-            (loss / settings.meta_batch).backward()  # type: ignore[no-untyped-call]
+            (loss / settings.meta_batch).backward()
             losses.append(loss.item())
             accuracies.append(accuracy)
         return sum(losses) / len(losses), sum(accuracies) / len(accuracies)

@@ -154,6 +154,37 @@ def load_omniglot(
     return data
 
 
+def original_pictures(
+    data: CharacterSet, root: str | os.PathLike[str] | None = None, edition: Edition = OMNIGLOT
+) -> Iterator[Image.Image]:
+    """The 105 x 105 pictures behind a set's drawings, character by character.
+
+    Args:
+        data: from `load_omniglot`, or a part of it.
+        root: as for `load_omniglot`; nothing is downloaded that is there already.
+        edition: what a complete data set holds.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as `load_omniglot`.
+    """
+    paths = _find(root, pooch.os_cache("maml-sketchpad"), edition, True, _TerminalBar())
+    contents = {key: picture for path in paths for key, picture in _contents(path, ".png").items()}
+    names: dict[str, list[tuple[str, str, str]]] = {}
+    for key in sorted(contents):
+        names.setdefault(f"{key[0]}/{key[1]}", []).append(key)
+    for character in data.characters:
+        for key in names[character]:
+            with Image.open(io.BytesIO(contents[key])) as image:
+                yield image.convert("L")
+
+
+def stroke_file(root: str | os.PathLike[str] | None = None) -> Path | None:
+    """Where the stroke file of five background alphabets lies beside the zips, or None."""
+    named = root or os.environ.get("OMNIGLOT_DIR") or pooch.os_cache("maml-sketchpad")
+    place = Path(named).expanduser() / "strokes_background_small1.zip"
+    return place if place.exists() else None
+
+
 def describe(data: CharacterSet) -> dict[str, Any]:
     """Say in plain numbers and names what a set of characters holds.
 

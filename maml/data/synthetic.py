@@ -10,7 +10,7 @@ follows from the seed, and an alphabet does not depend on how many others are as
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,16 +126,21 @@ class _Style:
 
 @dataclass(frozen=True)
 class _Hand:
-    """How one person draws."""
+    """How one person draws; lengths are in units of a plan where nothing else is said."""
 
     size: float
+    """A plan's unit, as a share of the paper."""
     aspect: float
     slant: float
     turn: float
+    """Radians."""
     rounding: float
+    """Of corners, in points of a drawn stroke."""
     wobble: float
     looseness: float
+    """How far strokes stray from the plan."""
     pen: float
+    """Width in pixels."""
 
 
 def _draw(
@@ -174,7 +179,7 @@ def _style(rng: np.random.Generator) -> _Style:
         shared=(),
     )
     shared = tuple(_stroke(rng, style, [], moves=1) for _ in range(rng.integers(1, 4)))
-    return _Style(**{**vars(style), "shared": shared})
+    return replace(style, shared=shared)
 
 
 def _alphabet(rng: np.random.Generator, characters: int) -> list[tuple[Points, ...]]:
@@ -278,12 +283,10 @@ def _hand(rng: np.random.Generator) -> _Hand:
     )
 
 
-def _by_hand(
-    plan: tuple[Points, ...], hand: _Hand, rng: np.random.Generator
-) -> tuple[Points, ...]:
+def _by_hand(plan: tuple[Points, ...], hand: _Hand, rng: np.random.Generator) -> tuple[Points, ...]:
     """Draw a plan once, on a paper of 105 x 105 pixels."""
     loose = hand.looseness
-    # The whole character bends a little, all strokes together ...
+    # The whole character bends a little, all strokes together, ...
     bend = rng.normal(0, loose, (2, 6))
     strokes = []
     for ideal in plan:
@@ -293,17 +296,13 @@ def _by_hand(
         # ... and each stroke is a little out of place, out of size, and too short or too long.
         middle = line.mean(axis=0)
         grow = 1 + rng.normal(0, loose, 2)
-        turn = rng.normal(0, loose)
-        cosine, sine = np.cos(turn), np.sin(turn)
-        line = (line - middle) * grow @ np.array([[cosine, sine], [-sine, cosine]]) + middle
+        line = (line - middle) * grow @ _turn(rng.normal(0, loose)) + middle
         line = line + rng.normal(0, 0.8 * loose, 2)
         line = _round(_stretch_ends(line, rng.normal(0, loose, 2)), hand.rounding)
         # A short stroke has no room for a long one's waves.
         reach = min(1.0, float(np.ptp(line, axis=0).max()))
         strokes.append(line + _waves(rng, len(line)) * hand.wobble * reach)
-    cosine, sine = np.cos(hand.turn), np.sin(hand.turn)
-    frame = np.array([[hand.aspect, 0], [-hand.slant, 1 / hand.aspect]])
-    frame = frame @ np.array([[cosine, sine], [-sine, cosine]])
+    frame = np.array([[hand.aspect, 0], [-hand.slant, 1 / hand.aspect]]) @ _turn(hand.turn)
     drawn = np.concatenate(strokes) @ frame * (hand.size * rng.uniform(0.92, 1.08) * _FRAME)
     low, high = drawn.min(axis=0), drawn.max(axis=0)
     room = (_FRAME - 8) / max(float((high - low).max()), _FRAME - 8)
@@ -312,6 +311,11 @@ def _by_hand(
     reach = (high - low) / 2 * room + 4
     drawn += np.clip(place, reach, _FRAME - reach)
     return tuple(np.split(drawn, np.cumsum([len(stroke) for stroke in strokes])[:-1]))
+
+
+def _turn(angle: float) -> Points:
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, sine], [-sine, cosine]])
 
 
 def _resample(line: Points) -> Points:

@@ -1,0 +1,389 @@
+"""The command line: `python -m maml train|evaluate|adapt|data|bench`.
+
+The only module that parses arguments and prints.  Bad input gives one line on standard error and
+exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from maml import suite
+from maml.adapt import adapt
+from maml.bench import bench
+from maml.checkpoint import BUNDLED, load_pretrained, write_atomically
+from maml.config import RECIPES, EpisodeShape, Framing, Recipe
+from maml.data.episodes import CharacterSet, SupportSet, as_ink_batch
+from maml.data.omniglot import describe, load_omniglot
+from maml.data.synthetic import generate_alphabets
+from maml.drawing import image_to_ink
+from maml.evaluate import EvaluationResult, evaluate
+from maml.model import MetaNetwork
+from maml.plots import accuracy_figure
+from maml.runs import RunFolder, train_in_folder
+from maml.train import MetaStep
+
+_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
+_PRINT_EVERY = 4
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"maml: {message} (python -m {self.prog} --help explains)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        run: Callable[[argparse.Namespace], None] = options.run
+        run(options)
+    except KeyboardInterrupt:
+        print("maml: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except (ValueError, OSError) as error:
+        print("maml:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return 0
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="maml", description=sys.modules["maml"].__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="meta-train a network by a recipe")
+    recipes = "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items())
+    train.add_argument("--recipe", choices=list(RECIPES), default="quick", help=recipes)
+    train.add_argument("--out", type=Path, required=True, help="folder for records and weights")
+    train.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    train.add_argument("--iterations", type=int, help="outer steps, instead of the recipe's")
+    train.add_argument(
+        "--episodes", type=int, help="pre-training episodes, instead of the recipe's"
+    )
+    train.add_argument("--seed", type=int, help="instead of the recipe's")
+    train.add_argument("--save-every", type=float, default=30, metavar="SECONDS")
+    _add_data(train)
+    _add_device(train)
+    train.add_argument("--json", action="store_true", help="print the last figure as JSON")
+    train.set_defaults(run=_train)
+
+    measure = commands.add_parser("evaluate", help="measure accuracy on characters never seen")
+    measure.add_argument(
+        "--ways", type=int, help="of one protocol; without it, the four standard ones"
+    )
+    measure.add_argument("--shots", type=int, default=1)
+    measure.add_argument("--queries", type=int, default=5, help="of each character")
+    measure.add_argument(
+        "--within-alphabet", action="store_true", help="tasks of one alphabet each"
+    )
+    measure.add_argument("--tasks", type=int, default=1000)
+    measure.add_argument("--steps", type=int, help="inner steps, instead of the trained ones")
+    measure.add_argument("--seed", type=int, default=0, help="of the tasks")
+    measure.add_argument(
+        "--split", choices=["alphabets", "notebook"], help="default: the one of the weights"
+    )
+    measure.add_argument(
+        "--transductive",
+        action="store_true",
+        help="normalise the queries of a task together, as published MAML figures do",
+    )
+    measure.add_argument("--suite", action="store_true", help="every figure of the README")
+    measure.add_argument(
+        "--record", action="store_true", help="with --suite: write the figures beside the weights"
+    )
+    measure.add_argument("--json", action="store_true")
+    _add_weights(measure)
+    _add_data(measure)
+    _add_device(measure)
+    measure.set_defaults(run=_evaluate)
+
+    use = commands.add_parser("adapt", help="learn symbols from pictures and name others")
+    use.add_argument("folder", type=Path, help="holds one folder of pictures for each symbol")
+    use.add_argument("queries", type=Path, nargs="+", help="pictures to name")
+    use.add_argument("--steps", type=int, help="inner steps, instead of the trained ones")
+    use.add_argument("--json", action="store_true")
+    _add_weights(use)
+    _add_device(use)
+    use.set_defaults(run=_adapt)
+
+    data = commands.add_parser("data", help="fetch Omniglot, verify it, say what is there")
+    _add_data(data)
+    data.add_argument("--json", action="store_true")
+    data.set_defaults(run=_data)
+
+    speed = commands.add_parser("bench", help="how long adapting and answering take")
+    speed.add_argument("--json", action="store_true")
+    _add_weights(speed)
+    _add_device(speed)
+    speed.set_defaults(run=_bench)
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        help="folder with Omniglot's zips, or 'synthetic' for generated alphabets; default: "
+        "OMNIGLOT_DIR, then the cache folder, then a download",
+    )
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights", help="a .safetensors file or Hub id; default: the bundled ones"
+    )
+
+
+def _device(name: str) -> str:
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"Device {name!r} cannot be used here: {first}") from error
+    return name
+
+
+def _characters(source: str | None, framing: Framing) -> tuple[CharacterSet, str]:
+    if source == "synthetic":
+        return generate_alphabets(), "generated alphabets"
+    return load_omniglot(source, framing=framing), "Omniglot"
+
+
+def _model(options: argparse.Namespace) -> MetaNetwork:
+    return load_pretrained(options.weights, device=_device(options.device))
+
+
+def _print_json(record: Any) -> None:
+    print(json.dumps(record, ensure_ascii=False))
+
+
+# train -------------------------------------------------------------------------------------------
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    recipe = RECIPES[options.recipe]
+    training = recipe.training
+    if options.iterations is not None:
+        training = dataclasses.replace(training, iterations=options.iterations)
+    if options.episodes is not None:
+        if training.pretraining is None:
+            raise ValueError(f"Recipe {recipe.name!r} has no pre-training; leave --episodes out.")
+        pretraining = dataclasses.replace(training.pretraining, episodes=options.episodes)
+        training = dataclasses.replace(training, pretraining=pretraining)
+    seed = recipe.seed if options.seed is None else options.seed
+    return dataclasses.replace(recipe, training=training, seed=seed)
+
+
+def _train(options: argparse.Namespace) -> None:
+    recipe = _recipe(options)
+    folder = RunFolder(options.out)
+    data, name = _characters(options.data, recipe.framing)
+    records = train_in_folder(
+        folder,
+        recipe,
+        data,
+        data_name=name,
+        device=_device(options.device),
+        resume=options.resume,
+        save_every=options.save_every,
+    )
+    last = None
+    as_notebook = recipe.name == "notebook" and not options.json
+    with tqdm(total=recipe.training.total, disable=as_notebook or None, unit="step") as bar:
+        for record in records:
+            if isinstance(record, EvaluationResult):
+                last = record
+            if as_notebook:
+                _print_as_notebook(record, recipe)
+            elif isinstance(record, MetaStep):
+                bar.update(record.iteration - bar.n)
+                if record.iteration % 10 == 0:
+                    shown = f"{record.stage} loss {record.loss:.3f} acc {100 * record.accuracy:.1f}"
+                    bar.set_postfix_str(shown, refresh=False)
+            elif not options.json:
+                bar.write(f"step {record.iteration}: {_line(record)}")
+    figure = folder.path / "maml-accs.png"
+    write_atomically(figure, accuracy_figure(folder.records()))
+    if options.json and last is not None:
+        _print_json(dataclasses.asdict(last))
+    elif last is not None and not as_notebook:
+        print(f"wrote {folder.weights} and {figure}")
+
+
+def _print_as_notebook(record: MetaStep | EvaluationResult, recipe: Recipe) -> None:
+    if isinstance(record, EvaluationResult):
+        epoch = record.iteration / recipe.training.epoch
+        shown = f"Test Loss: {record.loss:.2f} | Acc: {100 * record.accuracy:.2f}"
+        print(f"[Epoch {epoch:.2f}] {shown}", flush=True)
+    elif (record.iteration - 1) % _PRINT_EVERY == 0:
+        shown = f"Train Loss: {record.loss:.2f} | Acc: {100 * record.accuracy:.2f}"
+        print(f"[Epoch {record.epoch:.2f}] {shown} | Time: {record.seconds:.2f}", flush=True)
+
+
+# evaluate ----------------------------------------------------------------------------------------
+
+
+def _line(result: EvaluationResult) -> str:
+    mode = "transductive" if result.transductive else "one query at a time"
+    return (
+        f"{result.protocol}: {100 * result.accuracy:.2f} +- {100 * result.interval:.2f} % "
+        f"({result.tasks} tasks, {mode})"
+    )
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    model = _model(options)
+    framing = model.provenance.get("framing", "fit")
+    data, _ = _characters(options.data, framing)
+    if options.suite:
+        _run_suite(options, model, data)
+        return
+    split = options.split or model.provenance.get("data", {}).get("split", "alphabets")
+    if options.ways is None:
+        sizes = [(5, 1), (5, 5), (20, 1), (20, 5)]
+        if model.fixed_ways:
+            training = model.provenance.get("settings", {}).get("training", {})
+            sizes = [(model.fixed_ways, shape["shots"]) for shape in training.get("shapes", [])]
+            sizes = sizes or [(model.fixed_ways, options.shots)]
+    else:
+        sizes = [(options.ways, options.shots)]
+    for ways, shots in sizes:
+        result = evaluate(
+            model,
+            data.split(split, "test"),
+            EpisodeShape(ways, shots, options.queries, options.within_alphabet),
+            options.tasks,
+            steps=options.steps,
+            seed=options.seed,
+            transductive=options.transductive,
+        )
+        if options.json:
+            _print_json(dataclasses.asdict(result))
+        else:
+            print(_line(result), flush=True)
+
+
+def _run_suite(options: argparse.Namespace, model: MetaNetwork, data: CharacterSet) -> None:
+    rows = []
+    for row in suite.run(model, data, options.data):
+        rows.append(row)
+        if not options.json:
+            print(row, flush=True)
+    plain = [dataclasses.asdict(row) for row in rows]
+    if options.json:
+        _print_json(plain)
+    if options.record:
+        beside = Path(options.weights or BUNDLED).with_suffix(".json")
+        record = {**model.provenance, "suite": plain}
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(beside, text.encode())
+
+
+# adapt -------------------------------------------------------------------------------------------
+
+
+def _read_ink(path: Path, framing: Framing) -> Any:
+    try:
+        with Image.open(path) as picture:
+            return image_to_ink(picture, framing)
+    except FileNotFoundError as error:
+        raise ValueError(f"There is no picture {path}.") from error
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise ValueError(f"{path} is not a picture that can be read: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _support(folder: Path, framing: Framing) -> SupportSet:
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; it must hold one folder for each symbol.")
+    symbols = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    if len(symbols) < 2:
+        raise ValueError(
+            f"{folder} holds {len(symbols)} folders; it must hold one for each symbol, two or more."
+        )
+    images, labels = [], []
+    for way, symbol in enumerate(symbols):
+        pictures = sorted(p for p in symbol.iterdir() if p.suffix.lower() in _PICTURES)
+        if not pictures:
+            raise ValueError(f"{symbol} holds no picture ({', '.join(sorted(_PICTURES))}).")
+        images += [_read_ink(picture, framing) for picture in pictures]
+        labels += [way] * len(pictures)
+    return SupportSet(
+        as_ink_batch(images), torch.tensor(labels), tuple(symbol.name for symbol in symbols)
+    )
+
+
+def _adapt(options: argparse.Namespace) -> None:
+    model = _model(options)
+    framing = model.provenance.get("framing", "fit")
+    support = _support(options.folder, framing)
+    inks = [_read_ink(path, framing) for path in options.queries]
+    answer = adapt(model, support, options.steps).predict(inks)
+    for path, row, unknown in zip(
+        options.queries, answer.probabilities, answer.unknown.tolist(), strict=True
+    ):
+        shares = dict(zip(answer.names, row.tolist(), strict=True))
+        name = max(shares, key=shares.__getitem__)
+        known = unknown <= model.unknown_threshold
+        if options.json:
+            winner = name if known else None
+            _print_json(
+                {"file": str(path), "name": winner, "probabilities": shares, "unknown": unknown}
+            )
+        else:
+            listed = ", ".join(f"{key} {100 * share:.1f} %" for key, share in shares.items())
+            print(f"{path}: {name if known else 'None of these'} ({listed})")
+
+
+# data and bench ----------------------------------------------------------------------------------
+
+
+def _data(options: argparse.Namespace) -> None:
+    data, name = _characters(options.data, "fit")
+    record = describe(data)
+    if options.json:
+        _print_json({"name": name, **record})
+        return
+    print(
+        f"{name}: {record['characters']} characters x {record['drawings']} drawings, "
+        "complete and verified"
+    )
+    for part in ("background", "evaluation"):
+        print(f"{part}: {len(record[part])} alphabets, {sum(record[part].values())} characters")
+        for alphabet, count in record[part].items():
+            print(f"  {alphabet}: {count}")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    for row in bench(_model(options)):
+        if options.json:
+            _print_json(dataclasses.asdict(row))
+        else:
+            print(f"{row.what}: median {row.median_ms:.1f} ms, 95th percentile {row.p95_ms:.1f} ms")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
