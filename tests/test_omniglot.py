@@ -414,9 +414,7 @@ def test_download_onto_a_full_disk(server, tmp_path, cache):
         "try: load(None, Path(sys.argv[2]), edition=edition)\n"
         "except OSError as error: print(error)"
     )
-    run = run_with_full_disk(
-        script, f"http://127.0.0.1:{server.server_address[1]}/", str(cache)
-    )
+    run = run_with_full_disk(script, f"http://127.0.0.1:{server.server_address[1]}/", str(cache))
     assert "File too large" in run.stdout, run.stderr
     assert "room on the disk" in run.stdout
     assert list(cache.iterdir()) == []
