@@ -1,0 +1,89 @@
+"""MAML Sketchpad, the app: a tab to draw in and a tab to train in."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+import maml
+from maml.demo.draw_tab import build_draw_tab, warm_up
+from maml.demo.sketchpad import Document
+from maml.demo.strings import STRINGS, Language
+from maml.model import MetaNetwork
+
+__all__ = ["LAUNCH", "STRINGS", "build_demo"]
+
+_KEPT_MODELS = 4
+
+LAUNCH: dict[str, Any] = {
+    "ssr_mode": False,
+    "max_file_size": "1mb",
+    "footer_links": ["api", "settings"],
+    "theme": gr.themes.Default(
+        primary_hue="blue", neutral_hue="stone", font=["system-ui", "sans-serif"]
+    ),
+    "css": """
+        .gradio-container { max-width: 1440px !important; padding: 0 !important; }
+        .gradio-container .main.app { padding: 8px clamp(8px, 2vw, 24px) !important; }
+        .gradio-container .tabitem { border: 0; padding: 8px 0 !important; }
+        .gradio-container .html-container { padding: 0 !important; }
+        .maml-title h1 { margin: 4px 0 2px; font-size: 22px; }
+        .maml-title p { margin: 0 0 2px; opacity: 0.8; font-size: 14.5px; max-width: 90ch; }
+    """,
+}
+"""What `launch` needs to be told for the page to look and behave as meant."""
+
+
+def build_demo(weights: str | Path | None = None) -> gr.Blocks:
+    """Build the app.
+
+    Args:
+        weights: the learner to draw with: a checkpoint's path or a Hub id; None takes the bundled
+            one.
+
+    Returns:
+        Blocks to `launch(**LAUNCH)`.
+
+    Raises:
+        ValueError: if the weights cannot be loaded.
+    """
+    own = maml.load_pretrained(weights)
+    warm_up(own)
+
+    @functools.lru_cache(maxsize=_KEPT_MODELS)
+    def load(path: str, changed: int) -> MetaNetwork:
+        return maml.load_pretrained(path)
+
+    def load_model(path: str | None) -> MetaNetwork:
+        return own if path is None else load(path, Path(path).stat().st_mtime_ns)
+
+    with gr.Blocks(
+        title="MAML Sketchpad", analytics_enabled=False, delete_cache=(3600, 3600)
+    ) as demo:
+        title = gr.HTML(_title("en"), elem_classes="maml-title")
+        session_weights = gr.State(None)
+        with gr.Tabs(), gr.Tab(STRINGS["en"]["tab_draw"], id="draw") as draw_tab:
+            sketchpad = build_draw_tab(load_model, session_weights)
+
+        def on_language(document: Document) -> list[Any]:
+            words = STRINGS[document.language]
+            return [_title(document.language), gr.Tab(label=words["tab_draw"])]
+
+        sketchpad.language(
+            on_language,
+            sketchpad,
+            [title, draw_tab],
+            trigger_mode="always_last",
+            show_progress="hidden",
+            queue=True,
+            api_visibility="private",
+        )
+    return demo.queue(max_size=64)
+
+
+def _title(language: Language) -> str:
+    words = STRINGS[language]
+    return f"<h1>{words['title']}</h1><p>{words['tagline']}</p>"

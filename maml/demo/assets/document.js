@@ -1,0 +1,385 @@
+/* The document: symbols, their drawings, the drawing that is asked about. Pure functions, no page.
+ *
+ *   document := {version: 1, symbols: [symbol...], query: [stroke...], steps: 0..20 or null}
+ *   symbol   := {id, name, examples: [drawing...], pad: [stroke...]}
+ *   drawing  := {strokes: [stroke...]} or {picture: "data:image/png;base64,..."}
+ *   stroke   := [[x, y]...], whole numbers from 0 to 1000, x to the right, y downwards
+ *
+ * Documents are never changed in place: every function returns a new one and shares what stayed
+ * the same, so that a history of documents is cheap and a drawing's identity says that it is old.
+ */
+const SketchDocument = (() => {
+  "use strict";
+
+  const VERSION = 1;
+  const SIZE = 1000;
+  const LIMITS = Object.freeze({
+    symbols: 20,
+    drawings: 20, // of one symbol, the one on its pad included
+    strokes: 64, // of one drawing
+    points: 2048, // of one drawing
+    name: 500, // characters
+    picture: 40000, // characters of a data URL
+    steps: 20,
+    history: 200,
+    file: 8000000, // characters of a file that is opened
+  });
+  const PICTURE = /^data:image\/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$/;
+
+  /** A refusal with a code that the page puts into words, and what the words need. */
+  class DocumentError extends Error {
+    constructor(code, details = {}) {
+      super(code + " " + JSON.stringify(details));
+      this.name = "DocumentError";
+      this.code = code;
+      this.details = details;
+    }
+  }
+
+  // ---- strokes -----------------------------------------------------------------------------
+
+  const clamp = (value) => Math.min(SIZE, Math.max(0, Math.round(value)));
+
+  /** Leave out the points that lie within `tolerance` of the line without them. */
+  function simplify(points, tolerance) {
+    if (points.length < 3) return points;
+    const keep = new Uint8Array(points.length);
+    keep[0] = keep[points.length - 1] = 1;
+    const spans = [[0, points.length - 1]];
+    while (spans.length) {
+      const [from, to] = spans.pop();
+      const [ax, ay] = points[from];
+      const dx = points[to][0] - ax;
+      const dy = points[to][1] - ay;
+      const length2 = dx * dx + dy * dy;
+      let farthest = -1;
+      let distance2 = tolerance * tolerance;
+      for (let i = from + 1; i < to; i += 1) {
+        const px = points[i][0] - ax;
+        const py = points[i][1] - ay;
+        const along = length2 ? Math.min(1, Math.max(0, (px * dx + py * dy) / length2)) : 0;
+        const ex = px - along * dx;
+        const ey = py - along * dy;
+        if (ex * ex + ey * ey > distance2) {
+          distance2 = ex * ex + ey * ey;
+          farthest = i;
+        }
+      }
+      if (farthest >= 0) {
+        keep[farthest] = 1;
+        spans.push([from, farthest], [farthest, to]);
+      }
+    }
+    return points.filter((_, i) => keep[i]);
+  }
+
+  /** Turn raw pen points into a stroke: whole numbers inside the pad, no needless points. */
+  function cleanStroke(raw) {
+    const points = [];
+    for (const [x, y] of raw) {
+      if (!Number.isFinite(x) || !Number.isFinite(y)) continue;
+      const point = [clamp(x), clamp(y)];
+      const last = points[points.length - 1];
+      if (!last || last[0] !== point[0] || last[1] !== point[1]) points.push(point);
+    }
+    let stroke = simplify(points, 1.5);
+    for (let tolerance = 3; stroke.length > 400; tolerance *= 2) stroke = simplify(points, tolerance);
+    return stroke;
+  }
+
+  const pointsIn = (strokes) => strokes.reduce((sum, stroke) => sum + stroke.length, 0);
+
+  /** Strokes with one more; says so when a drawing is full. */
+  function withStroke(strokes, raw) {
+    const stroke = cleanStroke(raw);
+    if (!stroke.length) return strokes;
+    if (strokes.length >= LIMITS.strokes || pointsIn(strokes) + stroke.length > LIMITS.points) {
+      throw new DocumentError("drawing-full", { limit: LIMITS.strokes });
+    }
+    return [...strokes, stroke];
+  }
+
+  // ---- documents ---------------------------------------------------------------------------
+
+  const NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+  function emptyDocument(nameOf = (letter) => "Symbol " + letter) {
+    let doc = { version: VERSION, symbols: [], query: [], steps: null };
+    for (let i = 0; i < 2; i += 1) doc = addSymbol(doc, freeName(doc, nameOf));
+    return doc;
+  }
+
+  /** The first of "Symbol A", "Symbol B"... that no symbol bears. */
+  function freeName(doc, nameOf) {
+    const taken = new Set(doc.symbols.map((symbol) => symbol.name));
+    for (const letter of NAMES) if (!taken.has(nameOf(letter))) return nameOf(letter);
+    return uniqueName(doc, nameOf("A"), null);
+  }
+
+  /** A name as it may stand in a document: no control characters, no outer or double space. */
+  function cleanName(name) {
+    const plain = String(name).replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, " ");
+    const kept = Array.from(plain.replace(/\s+/g, " ").trim()).slice(0, LIMITS.name).join("");
+    return kept.trim();
+  }
+
+  /** `name`, or `name 2`, `name 3`... when another symbol bears it. */
+  function uniqueName(doc, name, id) {
+    const taken = new Set(doc.symbols.filter((s) => s.id !== id).map((s) => s.name));
+    let wanted = name;
+    for (let n = 2; taken.has(wanted); n += 1) {
+      const tail = " " + n;
+      wanted = Array.from(name).slice(0, LIMITS.name - tail.length).join("") + tail;
+    }
+    return wanted;
+  }
+
+  function symbolOf(doc, id) {
+    const symbol = doc.symbols.find((s) => s.id === id);
+    if (!symbol) throw new DocumentError("no-such-symbol", { id });
+    return symbol;
+  }
+
+  function replace(doc, id, changes) {
+    symbolOf(doc, id);
+    const symbols = doc.symbols.map((s) => (s.id === id ? { ...s, ...changes } : s));
+    return { ...doc, symbols };
+  }
+
+  function addSymbol(doc, name, pad = []) {
+    if (doc.symbols.length >= LIMITS.symbols) {
+      throw new DocumentError("too-many-symbols", { limit: LIMITS.symbols });
+    }
+    const id = doc.symbols.reduce((highest, s) => Math.max(highest, s.id), 0) + 1;
+    const given = uniqueName(doc, cleanName(name) || "?", null);
+    return { ...doc, symbols: [...doc.symbols, { id, name: given, examples: [], pad }] };
+  }
+
+  function renameSymbol(doc, id, name) {
+    const given = cleanName(name);
+    if (!given || given === symbolOf(doc, id).name) return doc;
+    return replace(doc, id, { name: uniqueName(doc, given, id) });
+  }
+
+  function removeSymbol(doc, id) {
+    symbolOf(doc, id);
+    return { ...doc, symbols: doc.symbols.filter((s) => s.id !== id) };
+  }
+
+  /** Move a symbol `by` places; past either end it stays at the end. */
+  function moveSymbol(doc, id, by) {
+    const from = doc.symbols.indexOf(symbolOf(doc, id));
+    const to = Math.min(doc.symbols.length - 1, Math.max(0, from + by));
+    if (from === to) return doc;
+    const symbols = doc.symbols.slice();
+    symbols.splice(to, 0, symbols.splice(from, 1)[0]);
+    return { ...doc, symbols };
+  }
+
+  const drawingCount = (symbol) => symbol.examples.length + (symbol.pad.length ? 1 : 0);
+
+  function requireRoom(symbol, wanted = 1) {
+    if (drawingCount(symbol) + wanted > LIMITS.drawings) {
+      throw new DocumentError("too-many-drawings", { name: symbol.name, limit: LIMITS.drawings });
+    }
+  }
+
+  /** Put a stroke on a symbol's pad, or on the query pad when `id` is null. */
+  function addStroke(doc, id, raw) {
+    if (id === null) {
+      const query = withStroke(doc.query, raw);
+      return query === doc.query ? doc : { ...doc, query };
+    }
+    const symbol = symbolOf(doc, id);
+    if (!symbol.pad.length) requireRoom(symbol);
+    const pad = withStroke(symbol.pad, raw);
+    return pad === symbol.pad ? doc : replace(doc, id, { pad });
+  }
+
+  function clearPad(doc, id) {
+    if (id === null) return doc.query.length ? { ...doc, query: [] } : doc;
+    return symbolOf(doc, id).pad.length ? replace(doc, id, { pad: [] }) : doc;
+  }
+
+  /** Put what stands on a symbol's pad among its examples and clear the pad for the next. */
+  function keepPad(doc, id) {
+    const symbol = symbolOf(doc, id);
+    if (!symbol.pad.length) return doc;
+    return replace(doc, id, { examples: [...symbol.examples, { strokes: symbol.pad }], pad: [] });
+  }
+
+  function addPicture(doc, id, picture) {
+    const symbol = symbolOf(doc, id);
+    requireRoom(symbol);
+    return replace(doc, id, { examples: [...symbol.examples, readPicture(picture, symbol.name)] });
+  }
+
+  function removeExample(doc, id, index) {
+    const symbol = symbolOf(doc, id);
+    if (!symbol.examples[index]) return doc;
+    return replace(doc, id, { examples: symbol.examples.filter((_, i) => i !== index) });
+  }
+
+  /** "This is a ...": the drawing that was asked about becomes an example. */
+  function queryToExample(doc, id) {
+    const symbol = symbolOf(doc, id);
+    if (!doc.query.length) return doc;
+    requireRoom(symbol);
+    const taught = replace(doc, id, { examples: [...symbol.examples, { strokes: doc.query }] });
+    return { ...taught, query: [] };
+  }
+
+  function queryToNewSymbol(doc, name) {
+    return doc.query.length ? { ...addSymbol(doc, name, doc.query), query: [] } : doc;
+  }
+
+  function setSteps(doc, steps) {
+    const whole = Math.min(LIMITS.steps, Math.max(0, Math.round(Number(steps) || 0)));
+    return whole === doc.steps ? doc : { ...doc, steps: whole };
+  }
+
+  /** How many symbols have a drawing. */
+  const taughtCount = (doc) => doc.symbols.filter((s) => drawingCount(s) > 0).length;
+
+  // ---- history -----------------------------------------------------------------------------
+
+  const newHistory = (doc) => ({ past: [], present: doc, future: [] });
+
+  function record(history, doc) {
+    if (doc === history.present) return history;
+    return {
+      past: [...history.past, history.present].slice(-LIMITS.history),
+      present: doc,
+      future: [],
+    };
+  }
+
+  function undo(history) {
+    if (!history.past.length) return history;
+    return {
+      past: history.past.slice(0, -1),
+      present: history.past[history.past.length - 1],
+      future: [history.present, ...history.future],
+    };
+  }
+
+  function redo(history) {
+    if (!history.future.length) return history;
+    return {
+      past: [...history.past, history.present],
+      present: history.future[0],
+      future: history.future.slice(1),
+    };
+  }
+
+  // ---- in and out --------------------------------------------------------------------------
+
+  const FORMAT = "maml-sketchpad";
+
+  /** The text of a file: the same document gives the same text. */
+  function serialise(doc) {
+    const { version, symbols, query, steps } = doc;
+    return JSON.stringify({ format: FORMAT, version, steps, symbols, query }) + "\n";
+  }
+
+  const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+
+  function readList(value, where, least, most) {
+    if (!Array.isArray(value)) throw new DocumentError("not-a-list", { where });
+    if (value.length < least || value.length > most) {
+      throw new DocumentError("wrong-count", { where, found: value.length, least, most });
+    }
+    return value;
+  }
+
+  function readStrokes(value, where, least) {
+    const strokes = readList(value, where, least, LIMITS.strokes).map((stroke, s) =>
+      readList(stroke, where + ", stroke " + (s + 1), 1, LIMITS.points).map((point) => {
+        const whole = (n) => Number.isInteger(n) && n >= 0 && n <= SIZE;
+        if (!Array.isArray(point) || point.length !== 2 || !point.every(whole)) {
+          throw new DocumentError("bad-point", {
+            where: where + ", stroke " + (s + 1),
+            found: String(JSON.stringify(point)).slice(0, 40),
+          });
+        }
+        return [point[0], point[1]];
+      })
+    );
+    const found = pointsIn(strokes);
+    if (found > LIMITS.points) {
+      throw new DocumentError("wrong-count", { where, found, least, most: LIMITS.points });
+    }
+    return strokes;
+  }
+
+  function readPicture(value, where) {
+    if (typeof value !== "string" || value.length > LIMITS.picture || !PICTURE.test(value)) {
+      throw new DocumentError("bad-picture", { where });
+    }
+    return { picture: value };
+  }
+
+  function readDrawing(value, where) {
+    if (!isObject(value)) throw new DocumentError("bad-drawing", { where });
+    if ("picture" in value) return readPicture(value.picture, where);
+    return { strokes: readStrokes(value.strokes, where, 1) };
+  }
+
+  /** Check a parsed document from elsewhere and copy what belongs to it; refuses with the reason. */
+  function readDocument(value) {
+    if (!isObject(value) || (value.format !== undefined && value.format !== FORMAT)) {
+      throw new DocumentError("not-ours");
+    }
+    if (value.version !== VERSION) {
+      throw new DocumentError(typeof value.version === "number" ? "version" : "not-ours", {
+        found: value.version,
+        wanted: VERSION,
+      });
+    }
+    const names = new Set();
+    const symbols = readList(value.symbols, "symbols", 0, LIMITS.symbols).map((symbol, i) => {
+      const where = "symbol " + (i + 1);
+      if (!isObject(symbol)) throw new DocumentError("bad-drawing", { where });
+      const name = typeof symbol.name === "string" ? cleanName(symbol.name) : "";
+      if (!name || name !== symbol.name) throw new DocumentError("bad-name", { where });
+      if (names.has(name)) throw new DocumentError("same-name", { where, name });
+      names.add(name);
+      const examples = readList(symbol.examples, where + ", examples", 0, LIMITS.drawings).map(
+        (drawing, n) => readDrawing(drawing, where + ", example " + (n + 1))
+      );
+      const pad = readStrokes(symbol.pad ?? [], where + ", pad", 0);
+      if (examples.length + (pad.length ? 1 : 0) > LIMITS.drawings) {
+        throw new DocumentError("too-many-drawings", { name, limit: LIMITS.drawings });
+      }
+      return { id: i + 1, name, examples, pad };
+    });
+    const steps = value.steps ?? null;
+    if (steps !== null && !(Number.isInteger(steps) && steps >= 0 && steps <= LIMITS.steps)) {
+      throw new DocumentError("bad-steps", { found: String(steps).slice(0, 40), most: LIMITS.steps });
+    }
+    return { version: VERSION, symbols, query: readStrokes(value.query ?? [], "query", 0), steps };
+  }
+
+  /** Read the text of a file. */
+  function parse(text) {
+    if (text.length > LIMITS.file) throw new DocumentError("file-too-large", { most: LIMITS.file });
+    let value;
+    try {
+      value = JSON.parse(text.replace(/^\ufeff/, ""));
+    } catch {
+      throw new DocumentError("not-json");
+    }
+    return readDocument(value);
+  }
+
+  return {
+    VERSION, SIZE, LIMITS, DocumentError,
+    simplify, cleanStroke,
+    emptyDocument, freeName, cleanName, addSymbol, renameSymbol, removeSymbol, moveSymbol,
+    drawingCount, taughtCount, addStroke, clearPad, keepPad, addPicture, removeExample,
+    queryToExample, queryToNewSymbol, setSteps,
+    newHistory, record, undo, redo,
+    serialise, readDocument, parse,
+  };
+})();
+if (typeof module !== "undefined") module.exports = SketchDocument;

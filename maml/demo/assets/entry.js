@@ -1,0 +1,291 @@
+/* The entry: one document with its history, the road to the server and back.
+ *
+ * Gradio runs this with `element`, `trigger`, `props` and `watch`.  Each question carries a growing
+ * `revision`; an answer older than the last change that made it meaningless is dropped.
+ */
+(() => {
+  "use strict";
+
+  const D = SketchDocument;
+  const { STRINGS, SETS, STYLE } = SKETCH_CONSTANTS;
+  const root = element.querySelector(".maml-sketchpad");
+  const LIVE_EVERY = 90; // milliseconds between questions while the pen is moving
+
+  if (!document.getElementById("maml-sketchpad-style")) {
+    const style = document.createElement("style");
+    style.id = "maml-sketchpad-style";
+    style.textContent = STYLE;
+    document.head.append(style);
+  }
+
+  let language = SketchStorage.keptLanguage();
+  if (!STRINGS[language]) {
+    const wanted = navigator.languages?.length ? navigator.languages : [navigator.language];
+    const first = wanted.find((one) => /^(en|zh)\b/i.test(one)) ?? "en";
+    language = /^zh/i.test(first) ? "zh" : "en";
+  }
+
+  /** A text in the page's language; "{name}" is replaced by values.name, once, as it is. */
+  const t = (key, values = {}) =>
+    (STRINGS[language][key] ?? STRINGS.en[key] ?? key).replace(/\{(\w+)\}/g,
+      (whole, name) => (name in values ? String(values[name]) : whole));
+
+  const nameOf = (letter) => t("symbol_name", { letter });
+  let history = D.newHistory(SketchStorage.keptDocument() ?? D.emptyDocument(nameOf));
+  let view;
+  let answer = null;
+  let revision = 0;
+  let barrier = 0; // answers to older questions than this are stale
+  let lastLive = 0;
+  let liveTimer = 0;
+  let keepTimer = 0;
+  let stepsBefore = null;
+  const inks = new Map(); // drawing, as text -> base64 of its 28 x 28 picture
+  const texts = new WeakMap();
+  const asked = new Map(); // revision -> the document that was sent
+
+  function textOf(drawing) {
+    const whole = drawing.strokes ?? drawing;
+    let text = texts.get(whole);
+    if (text === undefined) {
+      text = drawing.picture ?? JSON.stringify(drawing.strokes);
+      texts.set(whole, text);
+    }
+    return text;
+  }
+  const inkOf = (drawing) => inks.get(textOf(drawing)) ?? null;
+
+  const now = () => history.present;
+
+  // ---- asking --------------------------------------------------------------------------------
+
+  function question(doc, extra = {}) {
+    revision += 1;
+    asked.set(revision, doc);
+    if (asked.size > 64) asked.delete(asked.keys().next().value);
+    return { version: D.VERSION, revision, language, symbols: doc.symbols, query: doc.query,
+      steps: doc.steps, ...extra };
+  }
+
+  function ask(doc = now()) {
+    clearTimeout(liveTimer);
+    liveTimer = 0;
+    props.value = question(doc);
+    trigger("ask");
+  }
+
+  /** Ask about the stroke that is still growing, but not more often than serves. */
+  function live(points) {
+    if (liveTimer || D.taughtCount(now()) < 2) return;
+    const wait = Math.max(0, lastLive + LIVE_EVERY - performance.now());
+    liveTimer = setTimeout(() => {
+      liveTimer = 0;
+      lastLive = performance.now();
+      try {
+        ask(D.addStroke(now(), null, points));
+      } catch {
+        // The drawing is full; its last stroke says so when it ends.
+      }
+    }, wait);
+  }
+
+  function receive() {
+    const news = props.answer;
+    if (!news || typeof news.revision !== "number") return;
+    const doc = asked.get(news.revision);
+    if (!doc) return;
+    for (const { symbol, drawing, ink } of news.inks ?? []) {
+      const owner = doc.symbols[symbol];
+      const one = owner?.examples[drawing] ?? (owner ? { strokes: owner.pad } : null);
+      if (one) inks.set(textOf(one), ink);
+    }
+    if (news.revision < barrier || (answer && news.revision < answer.revision)) return;
+    answer = { ...news, ids: (news.slots ?? []).map((slot) => doc.symbols[slot].id) };
+    if (news.steps !== undefined && now().steps === null) {
+      history = { ...history, present: D.setSteps(now(), news.steps) };
+      view.show(now(), flags());
+    }
+    if (news.error) view.message(news.error, "bad");
+    view.showAnswer(answer);
+    root.dataset.answered = String(news.revision);
+  }
+
+  // ---- changing ------------------------------------------------------------------------------
+
+  const flags = () => ({ canUndo: history.past.length > 0, canRedo: history.future.length > 0 });
+
+  function keepSoon() {
+    clearTimeout(keepTimer);
+    keepTimer = setTimeout(keepNow, 200);
+  }
+  function keepNow() {
+    clearTimeout(keepTimer);
+    if (!SketchStorage.keepDocument(now())) view.message(t("not_kept"), "bad");
+  }
+
+  /** Show the present document and ask about it; `grown` says that only the query got a stroke. */
+  function settle(grown = false) {
+    if (!grown) {
+      barrier = revision + 1;
+      // Names and shares of an answer that no longer holds must not linger.
+      const same = answer && now().query.length && D.taughtCount(now()) >= 2;
+      if (!same) answer = null;
+    }
+    view.show(now(), flags());
+    if (!answer) view.showAnswer(null);
+    keepSoon();
+    ask();
+  }
+
+  function change(make, text = "", grown = false) {
+    let doc;
+    try {
+      doc = make(now());
+    } catch (error) {
+      refuse(error);
+      view.show(now(), flags());
+      return false;
+    }
+    if (doc === now()) return false;
+    history = D.record(history, doc);
+    view.message(text);
+    settle(grown);
+    return true;
+  }
+
+  function refuse(error) {
+    if (!(error instanceof D.DocumentError)) throw error;
+    view.message(t("refused_" + error.code.replaceAll("-", "_"), error.details), "bad");
+  }
+
+  const symbolName = (id) => now().symbols.find((symbol) => symbol.id === id)?.name ?? "";
+
+  const actions = {
+    stroke: (id, points) => change((doc) => D.addStroke(doc, id, points), "", id === null),
+    live,
+    clear: (id) => change((doc) => D.clearPad(doc, id)),
+    clearAll: () => change(() => D.emptyDocument(nameOf), t("cleared_all")),
+    addSymbol: () => change((doc) => D.addSymbol(doc, D.freeName(doc, nameOf))),
+    removeSymbol: (id) => change((doc) => D.removeSymbol(doc, id),
+      t("removed", { name: symbolName(id) })),
+    rename: (id, name) => {
+      if (!change((doc) => D.renameSymbol(doc, id, name))) view.cards.get(id)?.symbol &&
+        (view.cards.get(id).name.value = symbolName(id));
+      else view.cards.get(id).name.value = symbolName(id);
+    },
+    move: (id, by) => change((doc) => D.moveSymbol(doc, id, by)),
+    keepPad: (id) => change((doc) => D.keepPad(doc, id)),
+    removeExample: (id, index) => change((doc) => D.removeExample(doc, id, index),
+      t("removed_example", { name: symbolName(id), number: index + 1 })),
+    teach: (id) => (id === null
+      ? change((doc) => D.queryToNewSymbol(doc, D.freeName(doc, nameOf)), t("taught_new"))
+      : change((doc) => D.queryToExample(doc, id), t("taught", { name: symbolName(id) }))),
+    undo: () => travel(D.undo),
+    redo: () => travel(D.redo),
+    steps: (steps, moving) => {
+      if (stepsBefore === null) stepsBefore = history;
+      const doc = D.setSteps(now(), steps);
+      view.stepsOut.textContent = String(steps);
+      if (doc !== now()) {
+        // One way of the slider is one step of the history.
+        history = D.record(stepsBefore, doc);
+        settle();
+      }
+      if (!moving) stepsBefore = null;
+    },
+    loadSet: (key) => {
+      const one = SETS.find((candidate) => candidate.key === key) ?? SETS[0];
+      const symbols = one.document.symbols.map((symbol) => ({ ...symbol,
+        name: symbol.names?.[language] ?? symbol.name }));
+      change((doc) => ({ ...D.readDocument({ ...one.document, symbols }), steps: doc.steps }),
+        t("loaded", { name: t("set_" + one.key) }));
+    },
+    addPictures: async (id, files) => {
+      for (const file of files) {
+        try {
+          const picture = await SketchStorage.shrinkPicture(file);
+          if (!change((doc) => D.addPicture(doc, id, picture),
+            t("added_picture", { name: symbolName(id) }))) return;
+        } catch (error) {
+          refuse(error);
+        }
+      }
+    },
+    save: () => {
+      SketchStorage.offerFile("symbols.maml.json",
+        new Blob([D.serialise(now())], { type: "application/json" }));
+      view.message(t("saved"));
+    },
+    open: async (file) => {
+      try {
+        if (file.size > D.LIMITS.file) {
+          throw new D.DocumentError("file-too-large", { most: D.LIMITS.file });
+        }
+        const doc = D.parse(await file.text());
+        change(() => doc, t("opened", { name: file.name }));
+      } catch (error) {
+        refuse(error);
+      }
+    },
+    check: () => {
+      view.showCheck({ done: 0, total: 1 });
+      props.value = question(now());
+      trigger("check");
+    },
+    exportNetwork: () => {
+      view.message(t("exporting"));
+      props.value = question(now());
+      trigger("export");
+    },
+    switchLanguage: () => {
+      language = language === "en" ? "zh" : "en";
+      SketchStorage.keepLanguage(language);
+      raise();
+      tellLanguage();
+      root.querySelector("[lang]")?.focus();
+    },
+  };
+
+  function travel(direction) {
+    const there = direction(history);
+    if (there === history) return;
+    history = there;
+    view.message("");
+    settle();
+  }
+
+  function tellLanguage() {
+    props.value = question(now());
+    trigger("language");
+  }
+
+  function raise() {
+    view?.forget();
+    view = new SketchView.View(root, { t, actions, inkOf, sets: SETS, language });
+    view.show(now(), flags());
+    view.showAnswer(answer);
+  }
+
+  watch("answer", receive);
+  watch("check", () => {
+    const news = props.check;
+    const doc = news && asked.get(news.revision);
+    if (!doc) return;
+    if (news.error) {
+      view.message(news.error, "bad");
+      view.showCheck(null);
+      return;
+    }
+    const id = (slot) => doc.symbols[slot].id;
+    view.showCheck({ ...news, doc,
+      pairs: (news.pairs ?? []).map((pair) => ({ ...pair, a: id(pair.a), b: id(pair.b) })),
+      mistakes: (news.mistakes ?? []).map((one) => ({ ...one, symbol: id(one.symbol) })),
+      oddest: news.oddest ? { ...news.oddest, symbol: id(news.oddest.symbol) } : null });
+  });
+  window.addEventListener("pagehide", keepNow);
+
+  raise();
+  root.dataset.ready = "yes";
+  if (language !== "en") tellLanguage();
+  if (now().steps === null || D.taughtCount(now())) ask();
+})();

@@ -1,0 +1,404 @@
+"""The sketchpad: a Gradio component that draws its own cards, and the reading of what it sends.
+
+The page's part lives in `assets/` and is put together in `_script`.  Its value is one small,
+versioned JSON document (`assets/document.js` describes it); `parse_document` checks every byte of
+it, because a client can send anything.
+
+No drawing library is used: what Python packages offer (fabric.js and the like) sends pictures or
+brings a scene graph and a licence text larger than the 300 lines of `assets/pads.js`.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from maml.config import LARGEST_WAYS
+from maml.demo.strings import STRINGS, Language
+from maml.drawing import image_to_ink, strokes_to_image
+
+VERSION = 1
+LARGEST_NAME = 500
+LARGEST_DRAWINGS = 20
+LARGEST_STROKES = 64
+LARGEST_POINTS = 2048
+LARGEST_PICTURE = 40_000
+LARGEST_PICTURE_SIDE = 512
+LARGEST_STEPS = 20
+LARGEST_COORDINATE = 1_000_000.0
+LARGEST_REVISION = 2**53
+
+_SCRIPTS = ("document.js", "pads.js", "storage.js", "curves.js", "view.js", "entry.js")
+_PICTURE = re.compile(r"data:image/(png|jpeg|webp);base64,([A-Za-z0-9+/]+={0,2})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+# ---- what the page sends ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One drawing: strokes, or the bytes of a picture.
+
+    Args:
+        strokes: each a tuple of (x, y), x to the right and y downwards; empty for a picture.
+        picture: PNG, JPEG or WebP; None for strokes.
+    """
+
+    strokes: tuple[tuple[tuple[float, float], ...], ...] = ()
+    picture: bytes | None = None
+
+    @cached_property
+    def key(self) -> bytes:
+        """A digest of the content: equal drawings have equal keys."""
+        content = self.picture if self.picture is not None else repr(self.strokes).encode()
+        return hashlib.blake2b(content, digest_size=16).digest()
+
+    def ink(self) -> NDArray[np.float32]:
+        """The 28 x 28 picture that the network sees.
+
+        Raises:
+            ValueError: if the picture cannot be opened, is too large, or is blank.
+        """
+        if self.picture is None:
+            return strokes_to_image([np.asarray(stroke) for stroke in self.strokes])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                image = Image.open(io.BytesIO(self.picture), formats=("PNG", "JPEG", "WEBP"))
+                if max(image.size) > LARGEST_PICTURE_SIDE:
+                    raise ValueError(
+                        f"A picture of {image.size[0]} x {image.size[1]} pixels came; "
+                        f"shrink it to at most {LARGEST_PICTURE_SIDE} a side."
+                    )
+                image.load()
+        except (
+            UnidentifiedImageError,
+            OSError,
+            SyntaxError,
+            Image.DecompressionBombError,
+            Image.DecompressionBombWarning,
+        ) as error:
+            raise ValueError(
+                "A picture could not be opened; send a whole PNG, JPEG or WebP."
+            ) from error
+        return image_to_ink(image)
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A symbol with its drawings, the one on its pad last."""
+
+    name: str
+    drawings: tuple[Drawing, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a person has drawn.
+
+    Args:
+        symbols: in their order on the page, those without drawings included.
+        query: the drawing that is asked about, or None.
+        steps: gradient steps, or None for those the weights were trained for.
+        revision: number of the question; the answer bears it too.
+        language: of the page.
+    """
+
+    symbols: tuple[Symbol, ...]
+    query: Drawing | None = None
+    steps: int | None = None
+    revision: int = 0
+    language: Language = "en"
+
+    @property
+    def taught(self) -> tuple[int, ...]:
+        """Places of the symbols that have a drawing."""
+        return tuple(place for place, one in enumerate(self.symbols) if one.drawings)
+
+
+def parse_document(value: object) -> Document:
+    """Check a document and make it immutable.
+
+    Args:
+        value: what JSON gave.
+
+    Raises:
+        ValueError: says where it is wrong, what stands there and what was wanted.
+    """
+    document = _mapping(value, "the document")
+    if document.get("version") != VERSION:
+        raise ValueError(
+            f"The document has version {_short(document.get('version'))}; "
+            f"wanted {VERSION}. Reload the page or save the set again."
+        )
+    symbols = tuple(
+        _symbol(symbol, f"symbol {place}")
+        for place, symbol in enumerate(_list(document.get("symbols"), "symbols", LARGEST_WAYS), 1)
+    )
+    names = [symbol.name for symbol in symbols]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise ValueError(
+                f"Symbols {names.index(name) + 1} and {place + 1} are both named {_short(name)}; "
+                "each needs a name of its own."
+            )
+    query = _strokes(document.get("query", []), "the query")
+    language = document.get("language", "en")
+    if language not in ("en", "zh"):
+        raise ValueError(f"language is {_short(language)}; wanted 'en' or 'zh'.")
+    steps = document.get("steps")
+    return Document(
+        symbols=symbols,
+        query=Drawing(query) if query else None,
+        steps=None if steps is None else _whole(steps, "steps", LARGEST_STEPS),
+        revision=_whole(document.get("revision", 0), "revision", LARGEST_REVISION),
+        language=cast(Language, language),
+    )
+
+
+def parse_drawing(value: object, where: str = "the drawing") -> Drawing:
+    """Check one drawing: ``{"strokes": [[[x, y], ...], ...]}`` or ``{"picture": "data:..."}``.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    drawing = _mapping(value, where)
+    if "picture" in drawing:
+        return Drawing(picture=_picture(drawing["picture"], where))
+    strokes = _strokes(drawing.get("strokes"), where)
+    if not strokes:
+        raise ValueError(f"{where} has no stroke; draw at least one dot or line.")
+    return Drawing(strokes)
+
+
+def _symbol(value: object, where: str) -> Symbol:
+    symbol = _mapping(value, where)
+    name = check_name(symbol.get("name"), where)
+    drawings = [
+        parse_drawing(drawing, f"{where}, example {number}")
+        for number, drawing in enumerate(
+            _list(symbol.get("examples", []), f"{where}, examples", LARGEST_DRAWINGS), 1
+        )
+    ]
+    pad = _strokes(symbol.get("pad", []), f"{where}, pad")
+    if pad:
+        drawings.append(Drawing(pad))
+    if len(drawings) > LARGEST_DRAWINGS:
+        raise ValueError(f"{where} has {len(drawings)} drawings; {LARGEST_DRAWINGS} are the most.")
+    return Symbol(name, tuple(drawings))
+
+
+def check_name(value: object, where: str) -> str:
+    """A symbol's name: 1 to 500 characters, none of them a control character.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not isinstance(value, str) or not 0 < len(value.strip()) <= len(value) <= LARGEST_NAME:
+        raise ValueError(
+            f"{where} has the name {_short(value)}; wanted 1 to {LARGEST_NAME} characters."
+        )
+    if _CONTROL.search(value):
+        raise ValueError(f"The name of {where} holds a control character; leave it out.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"The name of {where} holds half a character; leave it out.") from error
+    return value
+
+
+def _strokes(value: object, where: str) -> tuple[tuple[tuple[float, float], ...], ...]:
+    strokes = tuple(
+        tuple(_point(point, f"{where}, stroke {number}") for point in points)
+        for number, points in enumerate(_list(value, f"{where}, strokes", LARGEST_STROKES), 1)
+        if _list(points, f"{where}, stroke {number}", LARGEST_POINTS)
+    )
+    count = sum(len(stroke) for stroke in strokes)
+    if count > LARGEST_POINTS:
+        raise ValueError(f"{where} has {count} points; {LARGEST_POINTS} are the most.")
+    return strokes
+
+
+def _point(value: object, where: str) -> tuple[float, float]:
+    if isinstance(value, list) and len(value) == 2:
+        x, y = value
+        if all(
+            isinstance(number, (int, float))
+            and not isinstance(number, bool)
+            and abs(number) <= LARGEST_COORDINATE
+            for number in (x, y)
+        ):
+            return float(x), float(y)
+    raise ValueError(
+        f"{where} has the point {_short(value)}; wanted [x, y], two finite numbers "
+        f"of at most {LARGEST_COORDINATE:g}."
+    )
+
+
+def _picture(value: object, where: str) -> bytes:
+    match = (
+        _PICTURE.fullmatch(value)
+        if isinstance(value, str) and len(value) <= LARGEST_PICTURE
+        else None
+    )
+    if match is None:
+        raise ValueError(
+            f"{where} is no picture; wanted a data URL of PNG, JPEG or WebP in base64, "
+            f"at most {LARGEST_PICTURE} characters."
+        )
+    try:
+        return base64.b64decode(match[2], validate=True)
+    except ValueError as error:
+        raise ValueError(f"{where}: the picture's base64 is broken ({error}).") from error
+
+
+def _mapping(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} is {_short(value)}; wanted a JSON object.")
+    return value
+
+
+def _list(value: object, where: str, most: int) -> Sequence[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: {_short(value)} came; wanted a list.")
+    if len(value) > most:
+        raise ValueError(f"{where}: {len(value)} entries came; {most} are the most.")
+    return value
+
+
+def _whole(value: object, name: str, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise ValueError(f"{name} is {_short(value)}; wanted a whole number from 0 to {most}.")
+    return value
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+# ---- the component ---------------------------------------------------------------------------
+
+
+def example_sets() -> list[dict[str, Any]]:
+    """The built-in example sets: ``[{"key": ..., "document": {...}}, ...]``."""
+    sets: list[dict[str, Any]] = json.loads(_asset("examples.json"))
+    return sets
+
+
+@functools.cache
+def _asset(name: str) -> str:
+    return resources.files("maml.demo").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _script() -> str:
+    """One script of the asset files, in an order in which each finds what it needs.
+
+    Words, example sets and style travel as constants of the script, not as props: Gradio compares
+    all props as JSON and compiles `css_template` anew whenever one of them changes.
+    """
+    constants = {"STRINGS": STRINGS, "SETS": example_sets(), "STYLE": _asset("sketchpad.css")}
+    # A line separator ends a line of script, but not of JSON.
+    text = json.dumps(constants, ensure_ascii=True)
+    return "\n".join([f"const SKETCH_CONSTANTS = {text};", *map(_asset, _SCRIPTS)])
+
+
+class Sketchpad(gr.HTML):
+    """Cards to draw on, a pad to ask with, the answer and the adaptation's curves.
+
+    Its value comes from the page as a document and reaches a listener as a `Document`.  Python
+    answers through props: ``gr.update(answer={...})``, ``gr.update(check={...})``; the page drops
+    what is older than its own last change.  Events: ``ask``, ``check``, ``export``, ``language``.
+    """
+
+    def __init__(
+        self, value: Any = None, *, answer: Any = None, check: Any = None, **settings: Any
+    ) -> None:
+        # Gradio makes a copy of the component for every update, with all of its settings.
+        for fixed in ("html_template", "css_template", "js_on_load", "apply_default_css"):
+            settings.pop(fixed, None)
+        super().__init__(
+            value=value,
+            html_template=_asset("sketchpad.html"),
+            css_template="",
+            js_on_load=_script(),
+            apply_default_css=False,
+            answer=answer,
+            check=check,
+            **settings,
+        )
+
+    def preprocess(self, payload: Any) -> Document:  # type: ignore[override]
+        """Check what the page sent.
+
+        Raises:
+            gr.Error: if it is no sound document.
+        """
+        try:
+            return parse_document(payload)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    def postprocess(self, value: Any) -> Any:
+        """Hand a document to the page as it is."""
+        return value
+
+    def api_info(self) -> dict[str, Any]:
+        """The document's JSON schema."""
+        number = {"type": "number"}
+        stroke = {"type": "array", "items": {"type": "array", "items": number}}
+        strokes = {"type": "array", "items": stroke}
+        drawing = {
+            "type": "object",
+            "properties": {"strokes": strokes, "picture": {"type": "string"}},
+        }
+        symbol = {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "examples": {"type": "array", "items": drawing},
+                "pad": strokes,
+            },
+        }
+        return {
+            "type": "object",
+            "properties": {
+                "version": {"type": "integer"},
+                "symbols": {"type": "array", "items": symbol},
+                "query": strokes,
+                "steps": {"type": "integer"},
+            },
+        }
+
+    def example_payload(self) -> Any:
+        """A document without drawings."""
+        return {"version": VERSION, "symbols": [], "query": [], "steps": None}
+
+    def example_value(self) -> Any:
+        """A document without drawings."""
+        return self.example_payload()
+
+
+# Gradio writes a stub of every component's module beside it; here it would hide this file from
+# type checkers and grow stale.
+with contextlib.suppress(OSError):
+    Path(__file__).with_suffix(".pyi").unlink(missing_ok=True)

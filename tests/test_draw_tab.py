@@ -1,0 +1,161 @@
+"""Answers, the session's memory, the leave-one-out check: without a page, on a real network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import maml
+from maml.config import RECIPES
+from maml.demo.draw_tab import DrawSession, answer, find_mixups
+from maml.demo.sketchpad import example_sets, parse_document
+from maml.model import MetaNetwork, build_model
+
+ROUND = [
+    [[int(500 + 300 * np.cos(a)), int(500 + 300 * np.sin(a))] for a in np.linspace(0, 6.2, 24)]
+]
+CROSS = [[[200, 200], [800, 800]], [[800, 200], [200, 800]]]
+BAR = [[[500, 100], [505, 900]]]
+
+
+@pytest.fixture(scope="module")
+def model() -> MetaNetwork:
+    """The product's network, untrained: one small step on it is a nearest class mean."""
+    recipe = RECIPES["flagship"]
+    network = build_model(recipe.network, recipe.training.inner, torch.Generator().manual_seed(0))
+    return network.eval()
+
+
+def document(**changes: Any) -> Any:
+    return parse_document(
+        {
+            "version": 1,
+            "revision": 7,
+            "steps": 1,
+            "symbols": [
+                {"name": "Empty", "examples": [], "pad": []},
+                {"name": "Round", "examples": [{"strokes": ROUND}], "pad": []},
+                {"name": "Cross", "examples": [], "pad": CROSS},
+            ],
+            "query": CROSS,
+            **changes,
+        }
+    )
+
+
+def test_the_answer_is_that_of_the_library(model: MetaNetwork) -> None:
+    news = answer(document(), DrawSession(), model)
+    inks = np.stack([maml.strokes_to_image(ROUND), maml.strokes_to_image(CROSS)])
+    learner = maml.adapt(
+        model, maml.SupportSet(inks, torch.tensor([0, 1]), ("Round", "Cross")), steps=1
+    )
+    expected = learner.predict(inks[1][None])
+    assert news["probabilities"] == pytest.approx(expected.probabilities[0].tolist(), abs=1e-4)
+    assert news["unknown"] == pytest.approx(float(expected.unknown[0]), abs=1e-4)
+    assert news["path"][0] == pytest.approx([0.5, 0.5], abs=1e-4)
+    assert news["path"][-1] == news["probabilities"]
+    assert (news["revision"], news["slots"], news["names"]) == (7, [1, 2], ["Round", "Cross"])
+    assert [one["loss"] for one in news["trajectory"]] == pytest.approx(
+        [one.loss for one in learner.trajectory], abs=1e-4
+    )
+    assert news["leader"] == int(expected.probabilities[0].argmax())
+
+
+def test_none_of_these_is_the_learners_word(
+    model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit, none in ((1.1, False), (-0.1, True)):
+        monkeypatch.setattr(type(model), "unknown_threshold", limit)
+        news = answer(document(), DrawSession(), model)
+        assert (news["winner"] is None) is none
+        assert news["threshold"] == limit
+
+
+def test_too_few_symbols_or_no_question_give_no_answer(model: MetaNetwork) -> None:
+    one = document(symbols=[{"name": "Round", "pad": ROUND}, {"name": "Empty"}])
+    news = answer(one, DrawSession(), model)
+    assert "probabilities" not in news and "trajectory" not in news
+    assert len(news["inks"]) == 1 and news["queryInk"]
+    waiting = answer(document(query=[]), DrawSession(), model)
+    assert "probabilities" not in waiting and len(waiting["trajectory"]) == 2
+
+
+def test_without_a_wish_the_trained_number_of_steps_is_taken(model: MetaNetwork) -> None:
+    news = answer(document(steps=None), DrawSession(), model)
+    assert news["steps"] == model.inner.evaluation_steps == len(news["trajectory"]) - 1
+    assert len(answer(document(steps=0), DrawSession(), model)["trajectory"]) == 1
+
+
+def test_a_stroke_on_the_query_pad_does_not_adapt_anew(
+    model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted: list[int] = []
+    real = maml.adapt
+
+    def counted(*args: Any) -> Any:
+        adapted.append(1)
+        return real(*args)
+
+    monkeypatch.setattr("maml.demo.draw_tab.adapt", counted)
+    session = DrawSession()
+    answer(document(), session, model)
+    answer(document(query=ROUND), session, model)
+    renamed = [{"name": "Disc", "pad": ROUND}, {"name": "Cross", "pad": CROSS}]
+    assert answer(document(symbols=renamed), session, model)["names"] == ["Disc", "Cross"]
+    assert len(adapted) == 1
+    answer(document(symbols=[*renamed, {"name": "Bar", "pad": BAR}]), session, model)
+    answer(document(steps=2), session, model)
+    assert len(adapted) == 3
+
+
+def test_each_ink_is_sent_once(model: MetaNetwork) -> None:
+    session = DrawSession()
+    first = answer(document(), session, model)["inks"]
+    assert [(one["symbol"], one["drawing"]) for one in first] == [(1, 0), (2, 0)]
+    assert answer(document(), session, model)["inks"] == []
+
+
+def test_a_drawing_without_ink_is_named_and_the_others_are_used(model: MetaNetwork) -> None:
+    symbols = [
+        {"name": "Round", "pad": ROUND, "examples": [{"picture": "data:image/png;base64,AAAA"}]},
+        {"name": "Cross", "pad": CROSS},
+    ]
+    news = answer(document(symbols=symbols), DrawSession(), model)
+    assert "Round, 1: A picture could not be opened" in news["error"]
+    assert len(news["probabilities"]) == 2
+
+
+def test_the_memory_of_a_session_stays_small(model: MetaNetwork) -> None:
+    session = DrawSession()
+    for steps in range(8):
+        answer(document(steps=steps), session, model)
+    assert len(session.learners) == 4
+
+
+def test_the_check_names_the_pair_and_the_odd_drawing(model: MetaNetwork) -> None:
+    tilted = [[[x + 20, y - 10] for x, y in stroke] for stroke in CROSS]
+    symbols = [
+        {"name": "Empty"},
+        # A cross among the round ones is out of place.
+        {"name": "Round", "examples": [{"strokes": ROUND}, {"strokes": tilted}], "pad": ROUND},
+        {"name": "Cross", "examples": [{"strokes": CROSS}, {"strokes": tilted}], "pad": []},
+        {"name": "Bar", "examples": [{"strokes": BAR}], "pad": []},
+    ]
+    *_, found = find_mixups(document(symbols=symbols), DrawSession(), model)
+    assert (found["done"], found["total"]) == (5, 5)
+    assert found["pairs"][0]["a"] == 1 and found["pairs"][0]["b"] == 2
+    assert found["oddest"]["symbol"] == 1 and found["oddest"]["drawing"] == 1
+    assert {"symbol": 1, "drawing": 1} in [
+        {key: one[key] for key in ("symbol", "drawing")} for one in found["mistakes"]
+    ]
+    assert found["right"] == 5 - len(found["mistakes"])
+
+
+def test_the_example_sets_are_answered_rightly_by_the_shipped_weights() -> None:
+    shipped = maml.load_pretrained()
+    for one, right in zip(example_sets(), ("Elk", "Mars", "Olo"), strict=True):
+        news = answer(parse_document(one["document"]), DrawSession(), shipped)
+        assert news["winner"] is not None and news["names"][news["winner"]] == right
