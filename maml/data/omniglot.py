@@ -530,11 +530,12 @@ def _store(data: CharacterSet, path: Path) -> None:
             )
         unfinished.replace(path)
     except OSError as error:
-        if unfinished is not None:
-            unfinished.unlink(missing_ok=True)
         warnings.warn(
             f"Omniglot's ink could not be kept in {path.parent} ({error}); it will be read from "
             "the pictures each time. Make that folder writable, or name another as `cache`.",
             RuntimeWarning,
             stacklevel=3,
         )
+    finally:
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
