@@ -11,7 +11,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -105,6 +105,7 @@ def train_in_folder(
     device: str = "cpu",
     resume: bool = False,
     save_every: float = 30.0,
+    watch: Callable[[MetaNetwork], None] | None = None,
 ) -> Iterator[MetaStep | EvaluationResult]:
     """`meta_train` by a recipe, recorded in a folder, ending in weights with their provenance.
 
@@ -116,6 +117,8 @@ def train_in_folder(
         device: to train on.
         resume: go on from the folder's state, if there is one.
         save_every: seconds between writes of the state.
+        watch: called once, before the first step, with the network that is going to be trained,
+            for those who want to look at it between steps; they must leave it as it is.
 
     Yields:
         What `meta_train` yields.
@@ -131,6 +134,8 @@ def train_in_folder(
         )
     generator = torch.Generator().manual_seed(recipe.seed)
     model = build_model(recipe.network, recipe.training.inner, generator).to(device)
+    if watch is not None:
+        watch(model)
     going_on = resume and folder.state.exists()
     folder.forget_after(load_training_iteration(folder.state) if going_on else 0)
     pretraining = recipe.training.pretraining
