@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from maml.adapt import inner_loop
 from maml.calibrate import calibrate
-from maml.checkpoint import load_training, save_training
+from maml.checkpoint import CheckpointError, load_training, save_training
 from maml.config import EpisodeShape, MetaTraining, Pretraining
 from maml.data.episodes import CharacterSet, Episode, EpisodeSampler
 from maml.evaluate import EvaluationResult, evaluate
@@ -90,6 +90,16 @@ def meta_train(
     run = _Run(model, settings, EpisodeSampler(training, generator))
     if resume and checkpoint is not None and checkpoint.exists():
         run.restore(checkpoint)
+    return _records(run, held_out, checkpoint, save_every)
+
+
+def _records(
+    run: _Run, held_out: CharacterSet, checkpoint: Path | None, save_every: float
+) -> Iterator[MetaStep | EvaluationResult]:
+    """Take every step that is left to take."""
+    settings = run.settings
+    if run.iteration == settings.total:
+        yield run.evaluate(held_out)
     saved = time.monotonic()
     while run.iteration < settings.total:
         started = time.perf_counter()
@@ -104,18 +114,10 @@ def meta_train(
             seconds=time.perf_counter() - started,
         )
         done = run.iteration == settings.total
-        if done and settings.validation and isinstance(model, SketchNet):
-            calibrate(model, held_out, seed=generator.initial_seed() + 2)
+        if done and settings.validation and isinstance(run.model, SketchNet):
+            calibrate(run.model, held_out, seed=run.seed + 2)
         if run.at_epoch_end():
-            result = evaluate(
-                model,
-                held_out,
-                settings.evaluation,
-                settings.evaluation_tasks,
-                seed=generator.initial_seed() + 1,
-                transductive=settings.transductive,
-            )
-            yield replace(result, iteration=run.iteration)
+            yield run.evaluate(held_out)
         if checkpoint is not None and (done or time.monotonic() - saved > save_every):
             run.save(checkpoint)
             saved = time.monotonic()
@@ -183,6 +185,23 @@ class _Run:
         last = self.iteration == self.settings.total
         return last or (outer >= 0 and outer % self.settings.epoch == 0)
 
+    @property
+    def seed(self) -> int:
+        """What the generator was seeded with."""
+        return self.sampler.generator.initial_seed()
+
+    def evaluate(self, held_out: CharacterSet) -> EvaluationResult:
+        """How well the model does now, on the same tasks each time."""
+        result = evaluate(
+            self.model,
+            held_out,
+            self.settings.evaluation,
+            self.settings.evaluation_tasks,
+            seed=self.seed + 1,
+            transductive=self.settings.transductive,
+        )
+        return replace(result, iteration=self.iteration)
+
     def _optimiser(self) -> torch.optim.Adam:
         trainable = [tensor for tensor in self.model.parameters() if tensor.requires_grad]
         return torch.optim.Adam(trainable, lr=self.settings.outer_rate)
@@ -241,6 +260,7 @@ class _Run:
 
     def _meta_step(self, outer: int) -> tuple[float, float]:
         """One outer step; gradients are averaged over the meta-batch."""
+        self.model.eval()  # The statistics stay frozen; "batch" networks set their own mode.
         settings = self.settings
         shape = settings.shapes[outer % len(settings.shapes)]
         losses, accuracies = [], []
@@ -284,8 +304,14 @@ class _Run:
 
     def restore(self, path: Path) -> None:
         kept = load_training(path, self.model, self.settings)
+        seed = self.seed
         self.iteration = kept.iteration
         self.sampler.generator.set_state(kept.generator_state)
+        if self.seed != seed:
+            raise CheckpointError(
+                f"{path} belongs to a run with seed {self.seed}, but seed {seed} came; resume with "
+                "the seed it was started with, or choose another folder."
+            )
         if self.stage_of(self.iteration) != self.stage_of(max(0, self.iteration - 1)):
             return  # the next stage starts with a fresh optimiser
         fresh = self.optimiser.state_dict()
