@@ -150,7 +150,8 @@ def test_every_module_loads_without_gradio_and_matplotlib():
         "        if screen in sys.modules: sys.exit(f'importing {name} loads {screen}')\n"
         "for name in ('maml.plots', 'maml.__main__'):\n"
         "    importlib.import_module(name)\n"
-        "    if 'gradio' in sys.modules: sys.exit(f'importing {name} loads gradio')\n"
+        "    for screen in ('gradio', 'matplotlib.pyplot'):\n"
+        "        if screen in sys.modules: sys.exit(f'importing {name} loads {screen}')\n"
     )
     run = subprocess.run(
         [sys.executable, "-c", script, json.dumps(quiet)], cwd=ROOT, capture_output=True, text=True

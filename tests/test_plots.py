@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib
@@ -103,11 +101,3 @@ def test_threads_do_not_disturb_one_another():
         figures = list(pool.map(lambda _: accuracy_figure(level("train", 85)), range(8)))
     assert all(figure == wanted for figure in figures)
     assert dict(matplotlib.rcParams) == before
-
-
-def test_pyplot_is_not_imported():
-    script = (
-        "import sys; from maml.plots import accuracy_figure; accuracy_figure([]);"
-        "sys.exit('matplotlib.pyplot' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
