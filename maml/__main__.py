@@ -31,11 +31,10 @@ from maml.drawing import image_to_ink
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork
 from maml.plots import accuracy_figure
-from maml.runs import RunFolder, train_in_folder
+from maml.runs import RunFolder, notebook_line, train_in_folder
 from maml.train import MetaStep
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
-_PRINT_EVERY = 4
 
 
 class _Parser(argparse.ArgumentParser):
@@ -216,7 +215,8 @@ def _train(options: argparse.Namespace) -> None:
             if isinstance(record, EvaluationResult):
                 last = record
             if as_notebook:
-                _print_as_notebook(record, recipe)
+                if line := notebook_line(record, recipe.training):
+                    print(line, flush=True)
             elif isinstance(record, MetaStep):
                 bar.update(record.iteration - bar.n)
                 if record.iteration % 10 == 0:
@@ -230,16 +230,6 @@ def _train(options: argparse.Namespace) -> None:
         _print_json(dataclasses.asdict(last))
     elif last is not None and not as_notebook:
         print(f"wrote {folder.weights} and {figure}")
-
-
-def _print_as_notebook(record: MetaStep | EvaluationResult, recipe: Recipe) -> None:
-    if isinstance(record, EvaluationResult):
-        epoch = record.iteration / recipe.training.epoch
-        shown = f"Test Loss: {record.loss:.2f} | Acc: {100 * record.accuracy:.2f}"
-        print(f"[Epoch {epoch:.2f}] {shown}", flush=True)
-    elif (record.iteration - 1) % _PRINT_EVERY == 0:
-        shown = f"Train Loss: {record.loss:.2f} | Acc: {100 * record.accuracy:.2f}"
-        print(f"[Epoch {record.epoch:.2f}] {shown} | Time: {record.seconds:.2f}", flush=True)
 
 
 # evaluate ----------------------------------------------------------------------------------------

@@ -20,12 +20,14 @@ from typing import Any
 import torch
 
 from maml.checkpoint import load_training_iteration, save_model, write_atomically
-from maml.config import Recipe, to_plain
+from maml.config import MetaTraining, Recipe, to_plain
 from maml.data.episodes import CharacterSet
 from maml.evaluate import EvaluationResult
 from maml.model import MetaNetwork, build_model
 from maml.train import MetaStep, meta_train, training_parts
 
+_PRINT_EVERY = 4
+"""The notebook prints every fourth iteration."""
 _LONGEST_STEP = 600.0
 """Seconds between two records beyond which a run must have stood still."""
 
@@ -94,6 +96,19 @@ def log_record(record: MetaStep | EvaluationResult, epochs: float) -> dict[str, 
         "time": time.time(),
         "iteration": record.iteration,
     }
+
+
+def notebook_line(record: MetaStep | EvaluationResult, training: MetaTraining) -> str | None:
+    """The line that the notebook prints for a record; None for those it passes over."""
+    shown = f"Loss: {record.loss:.2f} | Acc: {100 * record.accuracy:.2f}"
+    if isinstance(record, EvaluationResult):
+        before = training.pretraining.episodes if training.pretraining else 0
+        epoch = max(0, record.iteration - before) / training.epoch
+        return f"[Epoch {epoch:.2f}] Test {shown}"
+    if (record.iteration - 1) % _PRINT_EVERY:
+        return None
+    part = "Train" if record.stage == "meta" else "Pretraining"
+    return f"[Epoch {record.epoch:.2f}] {part} {shown} | Time: {record.seconds:.2f}"
 
 
 def train_in_folder(
