@@ -82,10 +82,11 @@ def inner_loop(
             track_higher_grads=differentiable,
         ) as (patched, differentiable_optimiser),
     ):
-        if differentiable:
-            patched.update_params(start)
-        else:
-            patched.update_params([tensor.detach().clone().requires_grad_() for tensor in start])
+        if not differentiable:
+            start = [tensor.detach().clone() for tensor in start]
+        # higher passes over tensors that ask for no gradient; constants have to adapt as well.
+        start = [tensor if tensor.requires_grad else tensor.requires_grad_() for tensor in start]
+        patched.update_params(start)
         for step in range(steps + 1):
             loss = logits = None
             if step < steps or measure_last:

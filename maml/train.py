@@ -142,6 +142,8 @@ def _check(
             if settings.iterations:
                 model.task_network(shape.ways)
         if settings.pretraining:
+            if not isinstance(model, SketchNet):
+                raise ValueError("Only a network of kind 'sketch' can be pre-trained.")
             EpisodeSampler(training, probe).sample_rows(_pretraining_shape(settings.pretraining))
     except ValueError as error:
         raise ValueError(f"The training characters do not serve these settings: {error}") from error
