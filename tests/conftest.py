@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from maml.data.episodes import CharacterSet
+from maml.data.synthetic import generate_alphabets
+
 # Tests start programs in folders of their own, so a relative path would lead them astray.
 if os.environ.get("OMNIGLOT_DIR"):
     os.environ["OMNIGLOT_DIR"] = str(Path(os.environ["OMNIGLOT_DIR"]).expanduser().resolve())
@@ -22,6 +25,12 @@ def omniglot_dir() -> Path:
     if not folder:
         pytest.skip("OMNIGLOT_DIR is not set: the real data set is not at hand")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def small_alphabets() -> CharacterSet:
+    """Four generated alphabets of 6 characters, 10 drawings each; two of them for training."""
+    return generate_alphabets(alphabets=4, characters=6, drawings=10, seed=7)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,571 @@
+"""Meta-training: the meta-gradient against references, the schedule, what it yields, resuming."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import maml.train
+from maml import CharacterSet, EpisodeShape, EvaluationResult, InnerLoop, MetaStep, MetaTraining
+from maml.calibrate import calibrate
+from maml.config import NetworkSettings, Pretraining
+from maml.data.episodes import Episode, EpisodeSampler
+from maml.model import MetaNetwork, NotebookNet, SketchNet, build_model
+from maml.train import meta_train, query_loss, training_parts
+
+SHAPE = EpisodeShape(ways=3, shots=2, queries=3)
+
+
+def network(kind: str, *, seed: int = 5, adaptable: int = 1, **inner: Any) -> MetaNetwork:
+    """A tiny network in float64, its statistics and head off their starting values."""
+    settings = NetworkSettings(kind, channels=3, ways=3, adaptable=adaptable)  # type: ignore[arg-type]
+    rate = 0.4 if kind == "notebook" else 3.0
+    loop = InnerLoop(steps=3, rate=rate, learned_rates=kind == "sketch", **inner)
+    generator = torch.Generator().manual_seed(seed)
+    model = build_model(settings, loop, generator).double()
+    with torch.no_grad():
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+            if name.endswith(("running_mean", "head_start", "shift", "bias")):
+                tensor.copy_(0.2 * noise - 0.05)
+            elif name.endswith("running_var"):
+                tensor.copy_(0.05 + 0.1 * noise)
+            elif name.endswith("scale"):
+                tensor.copy_(0.5 + noise)
+            elif name == "log_rates":
+                # All rates are large enough to be seen in the gradient.
+                tensor.copy_(noise - 1.5)
+    return model.eval()
+
+
+def task(data: CharacterSet, seed: int = 1) -> Episode:
+    episode = EpisodeSampler(data, torch.Generator().manual_seed(seed)).sample(SHAPE)
+    return dataclasses.replace(
+        episode,
+        support_images=episode.support_images.double(),
+        query_images=episode.query_images.double(),
+    )
+
+
+# A second MAML, written with nothing but torch.autograd and formulas -----------------------------
+
+
+def notebook_logits(values: dict[str, Tensor], images: Tensor) -> Tensor:
+    x = images
+    for conv in (0, 4, 8):
+        x = functional.conv2d(x, values[f"net.{conv}.weight"], values[f"net.{conv}.bias"])
+        mean = x.mean((0, 2, 3), keepdim=True)
+        variance = (x - mean).square().mean((0, 2, 3), keepdim=True)
+        scale = values[f"net.{conv + 1}.weight"][:, None, None]
+        shift = values[f"net.{conv + 1}.bias"][:, None, None]
+        x = (x - mean) / (variance + 1e-5).sqrt() * scale + shift
+        x = functional.max_pool2d(x.clamp(min=0), 2)
+    return x.flatten(1) @ values["net.13.weight"].T + values["net.13.bias"]
+
+
+def sketch_logits(values: dict[str, Tensor], images: Tensor) -> Tensor:
+    x = images
+    for stage in range(4):
+        x = functional.conv2d(x, values[f"stages.{stage}.0.weight"], padding=1)
+        mean, variance, scale, shift = (
+            values[f"stages.{stage}.1.{name}"][:, None, None]
+            for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        x = ((x - mean) / (variance + 1e-5).sqrt() * scale + shift).clamp(min=0)
+        if stage < 3:
+            x = functional.max_pool2d(x, 2, ceil_mode=stage == 2)
+    x = x.flatten(1) @ values["stages.4.0.weight"].T
+    x = (x - values["stages.4.1.running_mean"]) / (values["stages.4.1.running_var"] + 1e-5).sqrt()
+    x = x * values["stages.5.scale"] + values["stages.5.shift"]
+    x = x / x.norm(dim=1, keepdim=True)
+    return x @ values["head.weight"].T + values["head.bias"]
+
+
+def reference_path(
+    model: MetaNetwork, episode: Episode, steps: int, *, second_order: bool
+) -> tuple[list[dict[str, Tensor]], Any]:
+    """All tensors after each inner step, and the function from tensors and ink to logits."""
+    values = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    if isinstance(model, NotebookNet):
+        logits_of, adapting = notebook_logits, list(dict(model.named_parameters()))
+        rates = [[torch.tensor(model.inner.rate)] * len(adapting)] * steps
+    else:
+        logits_of = sketch_logits
+        values["head.weight"] = values["head_start"].repeat(3, 1)
+        values["head.bias"] = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+        cut = 6 - model.settings.adaptable
+        stages = [n for n, _ in model.named_parameters() if n.startswith("stages.")]
+        adapting = [n for n in stages if int(n.split(".")[1]) >= cut]
+        adapting += ["head.weight", "head.bias"]
+        rates = [list(row.exp()) for row in values["log_rates"]]
+    path = [values]
+    for step in range(steps):
+        logits = logits_of(path[-1], episode.support_images)
+        log_shares = logits - logits.logsumexp(1, keepdim=True)
+        chosen = log_shares[torch.arange(len(logits)), episode.support_labels]
+        if isinstance(model, NotebookNet):
+            loss = -chosen.mean()
+        else:
+            loss = -sum(chosen[episode.support_labels == way].mean() for way in range(3))
+        fast = [path[-1][name] for name in adapting]
+        gradients = torch.autograd.grad(loss, fast, create_graph=second_order)
+        stepped = dict(path[-1])
+        for name, tensor, gradient, rate in zip(
+            adapting, fast, gradients, rates[step], strict=True
+        ):
+            stepped[name] = tensor - rate * gradient
+        path.append(stepped)
+    return path, logits_of
+
+
+def reference_gradients(
+    model: MetaNetwork, episode: Episode, weights: list[float], *, second_order: bool
+) -> tuple[float, dict[str, Tensor]]:
+    path, logits_of = reference_path(model, episode, len(weights), second_order=second_order)
+    total = torch.zeros((), dtype=torch.float64)
+    for weight, values in zip(weights, path[1:], strict=True):
+        logits = logits_of(values, episode.query_images)
+        chosen = logits[torch.arange(len(logits)), episode.query_labels]
+        total = total + weight * (logits.logsumexp(1) - chosen).mean()
+    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+    gradients = {
+        name: torch.zeros_like(parameters[name]) if gradient is None else gradient
+        for name, gradient in zip(parameters, found, strict=True)
+    }
+    return total.item(), gradients
+
+
+def gradients_of(
+    model: MetaNetwork, episode: Episode, weights: list[float], *, second_order: bool = True
+) -> tuple[float, dict[str, Tensor]]:
+    model.zero_grad()
+    loss, _ = query_loss(model, episode, second_order=second_order, step_weights=weights)
+    loss.backward()
+    return loss.item(), {
+        name: torch.zeros_like(tensor) if tensor.grad is None else tensor.grad.clone()
+        for name, tensor in model.named_parameters()
+        if tensor.requires_grad
+    }
+
+
+def assert_alike(found: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: float) -> None:
+    assert found.keys() == wanted.keys()
+    size = max(float(tensor.abs().max()) for tensor in wanted.values())
+    assert size > 1e-3, "A dead network shows nothing."
+    for name, tensor in wanted.items():
+        worst = float((found[name] - tensor).abs().max())
+        assert worst < tolerance * size, f"{name} is off by {worst:g} where {size:g} is the largest"
+
+
+MODELS = [("notebook", 1), ("sketch", 1), ("sketch", 2), ("sketch", 6), ("sketch", 0)]
+WEIGHTS = [0.0, 0.0, 1.0]
+MULTI_STEP = [0.2, 0.3, 0.5]
+
+
+@pytest.mark.parametrize(("kind", "adaptable"), MODELS)
+@pytest.mark.parametrize("weights", [WEIGHTS, MULTI_STEP], ids=["last step", "multi-step"])
+@pytest.mark.parametrize("second_order", [True, False], ids=["second order", "first order"])
+def test_meta_gradient_is_that_of_an_independent_maml(
+    small_alphabets: CharacterSet,
+    kind: str,
+    adaptable: int,
+    weights: list[float],
+    second_order: bool,
+) -> None:
+    model, episode = network(kind, adaptable=adaptable), task(small_alphabets)
+    loss, found = gradients_of(model, episode, weights, second_order=second_order)
+    expected, wanted = reference_gradients(model, episode, weights, second_order=second_order)
+    assert loss == pytest.approx(expected, rel=1e-9)
+    assert_alike(found, wanted, 1e-8)
+
+
+@pytest.mark.parametrize(("kind", "adaptable"), MODELS[:4])
+def test_meta_gradient_is_the_slope_of_the_query_loss(
+    small_alphabets: CharacterSet, kind: str, adaptable: int
+) -> None:
+    model, episode = network(kind, adaptable=adaptable), task(small_alphabets)
+    _, slopes = gradients_of(model, episode, MULTI_STEP)
+    _, first_order = gradients_of(model, episode, MULTI_STEP, second_order=False)
+    generator = torch.Generator().manual_seed(2)
+
+    def loss_at() -> float:
+        loss, _ = query_loss(model, episode, second_order=False, step_weights=MULTI_STEP)
+        return loss.item()
+
+    off = 0
+    for name, tensor in model.named_parameters():
+        direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        direction /= direction.norm()
+        start, small = tensor.detach().clone(), 1e-7
+        losses = []
+        for place in (start + small * direction, start - small * direction, start):
+            tensor.data.copy_(place)
+            losses.append(loss_at())
+        slope = (losses[0] - losses[1]) / (2 * small)
+        assert float((slopes[name] * direction).sum()) == pytest.approx(slope, rel=1e-5, abs=1e-8)
+        off += abs(float((first_order[name] * direction).sum()) - slope) > 1e-3 * abs(slope) + 1e-7
+    assert off > 2, "Leaving second derivatives out went unnoticed: the test sees too little."
+
+
+def test_first_order_gradient_is_taken_at_the_adapted_tensors(
+    small_alphabets: CharacterSet,
+) -> None:
+    """FOMAML by its definition: the plain gradient where the inner loop ended."""
+    model, episode = network("notebook"), task(small_alphabets)
+    _, found = gradients_of(model, episode, WEIGHTS, second_order=False)
+    path, logits_of = reference_path(model, episode, 3, second_order=False)
+    ended = {name: tensor.detach().requires_grad_() for name, tensor in path[-1].items()
+             if name in found}  # fmt: skip
+    loss = functional.cross_entropy(logits_of(ended, episode.query_images), episode.query_labels)
+    wanted = torch.autograd.grad(loss, list(ended.values()))
+    assert_alike(found, dict(zip(ended, wanted, strict=True)), 1e-8)
+
+
+def test_accuracy_is_that_of_the_last_step(small_alphabets: CharacterSet) -> None:
+    model, episode = network("notebook"), task(small_alphabets)
+    path, logits_of = reference_path(model, episode, 3, second_order=False)
+    right = logits_of(path[-1], episode.query_images).argmax(1) == episode.query_labels
+    _, accuracy = query_loss(model, episode, second_order=True, step_weights=MULTI_STEP)
+    assert accuracy == pytest.approx(right.double().mean().item(), abs=1e-6)
+
+
+# The outer loop ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def brief_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maml.train, "calibrate", functools.partial(calibrate, rounds=1))
+
+
+def settings(**changes: Any) -> MetaTraining:
+    plain = MetaTraining(
+        shapes=(SHAPE,),
+        inner=InnerLoop(steps=2, evaluation_steps=2, rate=0.1),
+        meta_batch=2,
+        iterations=3,
+        epoch=2,
+        outer_rate=0.01,
+        evaluation=SHAPE,
+        evaluation_tasks=2,
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def fresh(training: MetaTraining, kind: str = "sketch", seed: int = 8) -> MetaNetwork:
+    generator = torch.Generator().manual_seed(seed)
+    shape = NetworkSettings(kind, channels=4, ways=3)  # type: ignore[arg-type]
+    return build_model(shape, training.inner, generator)
+
+
+def run(
+    model: MetaNetwork, data: CharacterSet, training: MetaTraining, seed: int = 3, **options: Any
+) -> list[MetaStep | EvaluationResult]:
+    return list(meta_train(model, data, training, torch.Generator().manual_seed(seed), **options))
+
+
+@pytest.mark.parametrize("kind", ["notebook", "sketch"])
+def test_outer_step_takes_the_mean_gradient_of_the_meta_batch(
+    small_alphabets: CharacterSet, kind: str
+) -> None:
+    training = settings(meta_batch=3, iterations=1, augment=True)
+    model, twin = fresh(training, kind), fresh(training, kind).eval()
+    record = run(model, small_alphabets, training)[0]
+    assert isinstance(record, MetaStep)
+
+    sampler = EpisodeSampler(
+        training_parts(small_alphabets, training)[0], torch.Generator().manual_seed(3)
+    )
+    losses, accuracies = [], []
+    for _ in range(3):
+        episode = sampler.sample(SHAPE, augment=True)
+        loss, accuracy = query_loss(twin, episode, second_order=True, step_weights=[0, 1])
+        loss.backward()
+        losses.append(loss.item())
+        accuracies.append(accuracy)
+    assert record.loss == pytest.approx(sum(losses) / 3, rel=1e-5)
+    assert record.accuracy == pytest.approx(sum(accuracies) / 3, rel=1e-5)
+    assert len(set(losses)) == 3
+    largest = max(float(p.grad.abs().max()) for p in twin.parameters() if p.grad is not None)
+    for (name, moved), before in zip(model.named_parameters(), twin.parameters(), strict=True):
+        if before.grad is None:
+            assert moved.grad is None
+            assert torch.equal(moved, before), name
+            continue
+        assert moved.grad is not None
+        torch.testing.assert_close(moved.grad, before.grad / 3, rtol=1e-3, atol=1e-4 * largest)
+        # The first step of Adam is the rate times the gradient over its own size.
+        step = 0.01 * moved.grad / (moved.grad.abs() + 1e-8)
+        torch.testing.assert_close(moved.detach(), before.detach() - step, rtol=1e-4, atol=1e-6)
+
+
+def test_records_say_where_the_run_stands(small_alphabets: CharacterSet) -> None:
+    training = settings(
+        iterations=5, pretraining=Pretraining(episodes=4, ways=3, drawings=3), validation=1
+    )
+    records = run(fresh(training), small_alphabets, training)
+    steps = [record for record in records if isinstance(record, MetaStep)]
+    assert [step.iteration for step in steps] == list(range(1, 10))
+    assert {step.iterations for step in steps} == {9}
+    assert [step.stage for step in steps] == ["pretraining"] * 4 + ["meta"] * 5
+    assert [step.epoch for step in steps] == [0, 0.25, 0.5, 0.75, 0, 0.5, 1, 1.5, 2]
+    assert all(0 < step.loss < 10 and 0 <= step.accuracy <= 1 for step in steps)
+    assert all(step.seconds > 0 for step in steps)
+    evaluated = [record for record in records if isinstance(record, EvaluationResult)]
+    # After pre-training, after each epoch of two outer steps, and at the end.
+    assert [result.iteration for result in evaluated] == [4, 6, 8, 9]
+    order = [type(record) for record in records]
+    assert [at for at, kind in enumerate(order) if kind is EvaluationResult] == [4, 7, 10, 12]
+    assert {result.protocol for result in evaluated} == {"3-way 2-shot"}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        steps[0].loss = 1.0  # type: ignore[misc]
+
+
+def test_pretraining_loss_is_that_of_one_shot_prototypes(small_alphabets: CharacterSet) -> None:
+    training = settings(iterations=0, pretraining=Pretraining(episodes=1, ways=4, drawings=3))
+    model, twin = fresh(training), fresh(training).train()
+    assert isinstance(twin, SketchNet)
+    record = run(model, small_alphabets, training)[0]
+
+    sampler = EpisodeSampler(
+        training_parts(small_alphabets, training)[0], torch.Generator().manual_seed(3)
+    )
+    episode = sampler.sample(EpisodeShape(4, 1, 2))
+    drawings = torch.cat(
+        [episode.support_images.view(4, 1, 28, 28), episode.query_images.view(4, 2, 28, 28)], dim=1
+    )
+    vectors = twin.embed(drawings.view(12, 1, 28, 28)).view(4, 3, -1).detach()
+    losses, hits = [], []
+    for way in range(4):
+        for query in range(3):
+            for support in set(range(3)) - {query}:
+                logits = 12 * vectors[:, support] @ vectors[way, query]
+                losses.append(float(logits.logsumexp(0) - logits[way]))
+                hits.append(int(logits.argmax()) == way)
+    assert record.loss == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+    assert record.accuracy == pytest.approx(sum(hits) / len(hits), rel=1e-4)
+
+
+def test_training_learns(small_alphabets: CharacterSet) -> None:
+    """A network from scratch gets better at new tasks, in both stages."""
+    training = settings(
+        iterations=20,
+        epoch=20,
+        meta_batch=1,
+        inner=InnerLoop(steps=2, evaluation_steps=2, rate=3.0, learned_rates=True),
+        pretraining=Pretraining(episodes=40, ways=6, drawings=4, rate=0.01),
+    )
+    steps = [
+        record
+        for record in run(fresh(training), small_alphabets, training)
+        if isinstance(record, MetaStep)
+    ]
+    losses = [step.loss for step in steps]
+    assert np.mean(losses[30:40]) < 0.7 * np.mean(losses[:10])
+    assert np.mean(losses[50:]) < 0.9 * np.mean(losses[40:45])
+
+
+def test_outer_rate_warms_up_and_falls_as_a_cosine(
+    small_alphabets: CharacterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    step = torch.optim.Adam.step
+
+    def spy(self: torch.optim.Adam, *arguments: Any) -> Any:
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", spy)
+    training = settings(
+        iterations=4, epoch=4, cosine=True, meta_batch=1,
+        pretraining=Pretraining(episodes=2, ways=3, drawings=2, rate=0.5),
+    )  # fmt: skip
+    run(fresh(training), small_alphabets, training)
+    halved = 1e-3 + (1 - 1e-3) / 2
+    shares = [0.01 + 0.99 * (1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)]
+    assert rates == pytest.approx([0.5 / 100, 0.5 * 2 / 100 * halved, *(0.01 * s for s in shares)])
+    rates.clear()
+    run(fresh(training), small_alphabets, settings(iterations=3))
+    assert rates == [0.01] * 3
+
+
+def test_schedule_of_orders_and_of_step_weights(
+    small_alphabets: CharacterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[int, bool, list[float]]] = []
+
+    def spy(model: MetaNetwork, episode: Episode, **options: Any) -> tuple[Tensor, float]:
+        calls.append((episode.ways, options["second_order"], options["step_weights"]))
+        return query_loss(model, episode, **options)
+
+    monkeypatch.setattr(maml.train, "query_loss", spy)
+    training = settings(
+        shapes=(SHAPE, EpisodeShape(4, 1, 2)),
+        meta_batch=1,
+        iterations=5,
+        first_order_iterations=2,
+        multi_step_iterations=4,
+    )
+    run(fresh(training), small_alphabets, training)
+    assert [ways for ways, _, _ in calls] == [3, 4, 3, 4, 3]
+    assert [second for _, second, _ in calls] == [False, False, True, True, True]
+    wanted = [[0.5, 0.5], [0.375, 0.625], [0.25, 0.75], [0.125, 0.875], [0, 1]]
+    assert [weights for _, _, weights in calls] == [pytest.approx(row) for row in wanted]
+    calls.clear()
+    run(fresh(training), small_alphabets,
+        settings(inner=InnerLoop(steps=2, second_order=False), meta_batch=1, iterations=1))  # fmt: skip
+    assert calls == [(3, False, [0, 1])]
+
+
+def test_outer_loop_leaves_the_statistics_frozen(small_alphabets: CharacterSet) -> None:
+    """Also where no pre-training and no evaluation has put the network into its proper mode."""
+    for kind in ("sketch", "notebook"):
+        training = settings(iterations=2, epoch=100)
+        model = fresh(training, kind)
+        before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        moved = [p.detach().clone() for p in model.parameters()]
+        run(model, small_alphabets, training)
+        for name, buffer in model.named_buffers():
+            assert torch.equal(buffer, before[name]), name
+        assert any(not torch.equal(p, q) for p, q in zip(model.parameters(), moved, strict=True))
+
+
+def test_rates_are_learned_only_if_asked_for(small_alphabets: CharacterSet) -> None:
+    for learned in (False, True):
+        training = settings(inner=InnerLoop(steps=2, rate=1.0, learned_rates=learned))
+        model = fresh(training)
+        assert isinstance(model, SketchNet)
+        before = model.log_rates.detach().clone()
+        run(model, small_alphabets, training)
+        assert torch.equal(model.log_rates.detach(), before) != learned
+
+
+def test_same_seed_same_figures_and_no_global_randomness(small_alphabets: CharacterSet) -> None:
+    training = settings(augment=True, pretraining=Pretraining(episodes=2, ways=4, drawings=3))
+    before = (torch.get_rng_state(), random.getstate(), np.random.get_state())  # noqa: NPY002
+    first = run(fresh(training), small_alphabets, training)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert np.array_equal(np.random.get_state()[1], before[2][1])  # type: ignore[index] # noqa: NPY002
+    torch.rand(7)
+    assert figures(run(fresh(training), small_alphabets, training)) == figures(first)
+    assert figures(run(fresh(training), small_alphabets, training, seed=4)) != figures(first)
+
+
+def figures(records: list[MetaStep | EvaluationResult]) -> list[Any]:
+    return [
+        dataclasses.replace(record, seconds=0.0) if isinstance(record, MetaStep) else record
+        for record in records
+    ]
+
+
+# Resuming ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["notebook", "sketch"])
+@pytest.mark.parametrize("taken", [1, 2, 3, 5, 6])
+def test_resumed_run_is_the_unbroken_run(
+    small_alphabets: CharacterSet, tmp_path: Path, kind: str, taken: int
+) -> None:
+    training = settings(iterations=6, epoch=4, meta_batch=1, cosine=True)
+    if kind == "sketch":  # Steps 1 to 3 are pre-training: 3 stops between the stages.
+        training = dataclasses.replace(
+            training,
+            iterations=3,
+            augment=True,
+            validation=1,
+            inner=InnerLoop(steps=2, evaluation_steps=2, rate=1.0, learned_rates=True),
+            pretraining=Pretraining(episodes=3, ways=4, drawings=3),
+        )
+    unbroken_model = fresh(training, kind)
+    unbroken = run(unbroken_model, small_alphabets, training)
+
+    state = tmp_path / "state.safetensors"
+    broken = meta_train(
+        fresh(training, kind),
+        small_alphabets,
+        training,
+        torch.Generator().manual_seed(3),
+        checkpoint=state,
+        save_every=-1,
+    )
+    seen: list[MetaStep | EvaluationResult] = []
+    for record in broken:
+        if isinstance(record, MetaStep) and record.iteration == taken + 1:
+            break  # The state of `taken` steps is on disk, this step is lost.
+        seen.append(record)
+    broken.close()  # type: ignore[attr-defined]
+    model = fresh(training, kind, seed=99)  # Whatever it holds, the state fills it.
+    resumed = run(model, small_alphabets, training, checkpoint=state, resume=True)
+    if taken == 6:
+        assert figures(resumed) == figures(unbroken[-1:])
+    else:
+        assert figures(seen + resumed) == figures(unbroken)
+    for name, tensor in unbroken_model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_state_is_written_at_the_end_and_after_the_time_asked_for(
+    small_alphabets: CharacterSet, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.safetensors"
+    seen = []
+    training = settings(iterations=3)
+    for record in meta_train(
+        fresh(training), small_alphabets, training, torch.Generator(), checkpoint=state
+    ):
+        seen.append((record.iteration, state.exists()))
+    assert seen == [(1, False), (2, False), (2, False), (3, False), (3, False)]
+    assert state.exists()
+
+
+def test_state_of_another_run_is_refused_on_the_call(
+    small_alphabets: CharacterSet, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.safetensors"
+    training = settings()
+    run(fresh(training), small_alphabets, training, checkpoint=state)
+    generator = torch.Generator().manual_seed(3)
+    other = settings(outer_rate=0.02)
+    with pytest.raises(ValueError, match="belongs to a run with other settings"):
+        meta_train(fresh(other), small_alphabets, other, generator, checkpoint=state, resume=True)
+    generator = torch.Generator().manual_seed(4)
+    with pytest.raises(ValueError, match="belongs to a run with seed 3, but seed 4 came"):
+        meta_train(
+            fresh(training), small_alphabets, training, generator, checkpoint=state, resume=True
+        )
+    wider = build_model(NetworkSettings(channels=6), training.inner, torch.Generator())
+    generator = torch.Generator().manual_seed(3)
+    with pytest.raises(ValueError, match=r"Parameter '.*' of .* is torch.float32 .* wants"):
+        meta_train(wider, small_alphabets, training, generator, checkpoint=state, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"shapes": (EpisodeShape(13, 1, 1),)}, "sketch", "training characters.*13 ways.*has 12"),
+        ({"shapes": (EpisodeShape(3, 6, 5),)}, "sketch", "training characters.*need 11 drawings"),
+        ({"shapes": (EpisodeShape(4, 1, 1),)}, "notebook", "built for 3 ways, but the task has 4"),
+        ({"evaluation": EpisodeShape(13, 1, 1)}, "sketch", "test characters.*13 ways"),
+        ({"evaluation": EpisodeShape(2, 1, 1)}, "notebook", "test characters.*3 ways.*has 2"),
+        ({"pretraining": Pretraining(5, ways=13)}, "sketch", "training characters.*13 ways"),
+        ({"validation": 2}, "sketch", "2 of 2 alphabets cannot be held out"),
+        ({"pretraining": Pretraining(5, ways=3)}, "notebook", "'sketch'"),
+    ],
+)
+def test_what_the_data_cannot_serve_is_refused_before_the_first_step(
+    small_alphabets: CharacterSet, changes: dict[str, Any], kind: str, message: str
+) -> None:
+    training = settings(**changes)
+    with pytest.raises(ValueError, match=message):
+        meta_train(fresh(training, kind), small_alphabets, training, torch.Generator())
