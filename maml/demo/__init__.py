@@ -12,6 +12,7 @@ import maml
 from maml.demo.draw_tab import build_draw_tab, warm_up
 from maml.demo.sketchpad import Document
 from maml.demo.strings import STRINGS, Language
+from maml.demo.train_tab import build_train_tab
 from maml.model import MetaNetwork
 
 __all__ = ["LAUNCH", "STRINGS", "build_demo"]
@@ -65,17 +66,25 @@ def build_demo(weights: str | Path | None = None) -> gr.Blocks:
     ) as demo:
         title = gr.HTML(_title("en"), elem_classes="maml-title")
         session_weights = gr.State(None)
-        with gr.Tabs(), gr.Tab(STRINGS["en"]["tab_draw"], id="draw") as draw_tab:
-            sketchpad = build_draw_tab(load_model, session_weights)
+        with gr.Tabs():
+            with gr.Tab(STRINGS["en"]["tab_draw"], id="draw") as draw_tab:
+                sketchpad = build_draw_tab(load_model, session_weights)
+            with gr.Tab(STRINGS["en"]["tab_train"], id="train") as train_tab:
+                training = build_train_tab(session_weights)
 
         def on_language(document: Document) -> list[Any]:
             words = STRINGS[document.language]
-            return [_title(document.language), gr.Tab(label=words["tab_draw"])]
+            return [
+                _title(document.language),
+                gr.Tab(label=words["tab_draw"]),
+                gr.Tab(label=words["tab_train"]),
+                *training.translate(document.language),
+            ]
 
         sketchpad.language(
             on_language,
             sketchpad,
-            [title, draw_tab],
+            [title, draw_tab, train_tab, *training.texts],
             trigger_mode="always_last",
             show_progress="hidden",
             queue=True,

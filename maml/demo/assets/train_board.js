@@ -1,0 +1,295 @@
+/* What a training looks like: state, curves, tasks just solved, accuracy by inner step, log, runs.
+ *
+ * Gradio runs this with `element`, `trigger`, `props` and `watch`.  Python pushes the props `live`
+ * (the latest run), `glance` (tasks just solved), `earlier` (other runs of the session) and
+ * `language`; the page sends {remove: number} with the event "remove".
+ */
+(() => {
+  "use strict";
+
+  const { STRINGS, STYLE } = TRAIN_CONSTANTS;
+  const root = element.querySelector(".maml-training");
+  const LETTERS = "ABCDEFGHIJKLMNOPQRST";
+
+  if (!document.getElementById("maml-training-style")) {
+    const style = document.createElement("style");
+    style.id = "maml-training-style";
+    style.textContent = STYLE;
+    document.head.append(style);
+  }
+
+  const t = (key, values = {}) => {
+    const words = STRINGS[props.language] ?? STRINGS.en;
+    return (words[key] ?? STRINGS.en[key] ?? key).replace(/\{(\w+)\}/g,
+      (whole, name) => (name in values ? String(values[name]) : whole));
+  };
+
+  function h(name, attributes = {}, ...children) {
+    const node = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (value !== null && value !== undefined) node.setAttribute(key, value);
+    }
+    node.append(...children.filter((child) => child !== null));
+    return node;
+  }
+
+  function svg() {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    node.setAttribute("class", "chart");
+    return node;
+  }
+
+  let parts;
+
+  function build() {
+    const figure = (title, chart, note = null) => h("figure", { class: "panel" },
+      h("figcaption", {}, h("h2", {}, title), note), chart);
+    parts = {
+      status: h("p", { class: "status", id: "train-status", "aria-live": "polite" }),
+      bar: h("progress", { max: "1", value: "0", "aria-label": t("progress") }),
+      facts: h("p", { class: "facts" }),
+      accuracySvg: svg(),
+      lossSvg: svg(),
+      stepsSvg: svg(),
+      stepsKey: h("p", { class: "key" }),
+      tasks: h("div", { class: "tasks" }),
+      log: h("pre", { class: "log", tabindex: "0", "aria-label": t("log") }),
+      runs: h("ul", { class: "runs" }),
+    };
+    const curveKey = () => h("p", { class: "key" },
+      h("span", { class: "swatch train" }), t("train_line"),
+      h("span", { class: "swatch test" }), t("test_line"));
+    parts.extra = h("div", { class: "pair" },
+      h("section", { class: "panel" }, h("h2", {}, t("tasks_title")),
+        h("p", { class: "note" }, t("tasks_note")), parts.tasks),
+      figure(t("steps_title"), parts.stepsSvg,
+        h("div", {}, h("p", { class: "note" }, t("steps_note")), parts.stepsKey)));
+    parts.runsPanel = h("section", { class: "panel" }, h("h2", {}, t("runs")), parts.runs);
+    parts.logPanel = h("section", { class: "panel" }, h("h2", {}, t("log")), parts.log);
+    root.replaceChildren(
+      h("section", { class: "panel head" }, parts.status, parts.bar, parts.facts),
+      h("div", { class: "pair" },
+        figure(t("accuracy"), parts.accuracySvg, curveKey()),
+        figure(t("loss"), parts.lossSvg, curveKey())),
+      parts.extra, parts.logPanel, parts.runsPanel);
+    parts.accuracy = new TrainChart.Chart(parts.accuracySvg, { width: 520, height: 280 });
+    parts.loss = new TrainChart.Chart(parts.lossSvg, { width: 520, height: 280 });
+    parts.steps = new TrainChart.Chart(parts.stepsSvg, { width: 520, height: 240, whole: true });
+    root.lang = props.language === "zh" ? "zh-Hans" : "en";
+  }
+
+  // ---- state ---------------------------------------------------------------------------------
+
+  function duration(seconds) {
+    const minutes = Math.floor(seconds / 60);
+    if (minutes >= 60) {
+      return t("hours_minutes", { hours: Math.floor(minutes / 60), minutes: minutes % 60 });
+    }
+    return minutes ? t("minutes_seconds", { minutes, seconds: seconds % 60 })
+      : t("only_seconds", { seconds });
+  }
+
+  function stateText(live) {
+    if (!live) return t("idle");
+    if (live.state === "training" && live.stage === "pretraining") return t("pretraining_now");
+    if (live.state === "preparing" && live.data) {
+      return live.data.task === "generating" ? t("data_generating")
+        : t("data_reading", { task: live.data.task });
+    }
+    if (live.state === "evaluating") return t("evaluating", { what: t("evaluating_what") });
+    return t(live.state, { place: live.place, text: live.text, minutes: live.limit });
+  }
+
+  function showState(live) {
+    const text = stateText(live);
+    if (parts.status.textContent !== text) parts.status.textContent = text;
+    root.dataset.state = live ? live.state : "idle";
+    root.dataset.iteration = live ? String(live.iteration) : "0";
+    parts.status.classList.toggle("bad", Boolean(live) && ["failed", "died"].includes(live.state));
+    if (!live) {
+      parts.facts.textContent = t("idle_note");
+      parts.bar.value = 0;
+      return;
+    }
+    const data = live.state === "preparing" ? live.data : null;
+    if (live.state === "preparing" && !(data && data.total)) parts.bar.removeAttribute("value");
+    else parts.bar.value = data ? data.done / data.total : live.iteration / live.iterations;
+    const facts = [t("step_of", { iteration: live.iteration.toLocaleString("en"),
+      iterations: live.iterations.toLocaleString("en") })];
+    if (live.rate !== null) facts.push(t("rate", { rate: live.rate }));
+    if (live.left !== null) {
+      const stage = live.two_stages && live.stage === "pretraining";
+      facts.push(t(stage ? "left_stage" : "left", { time: duration(live.left) }));
+    }
+    facts.push(t("took", { time: duration(live.seconds) }));
+    if (live.limit) facts.push(t("limit_note", { minutes: live.limit }));
+    parts.facts.textContent = facts.join(" · ");
+  }
+
+  // ---- curves --------------------------------------------------------------------------------
+
+  let lossTop = 0;
+
+  function showCurves(live, earlier) {
+    const runs = [...earlier, ...(live ? [live] : [])];
+    const xTop = Math.max(1, live ? live.iterations : 1,
+      ...earlier.map((run) => run.train.at(-1)?.[0] ?? 1));
+    const losses = runs.flatMap((run) => [...run.train, ...run.test]).map((point) => point[2])
+      .filter((value) => value < 1e5);
+    if (!losses.length) lossTop = 0;
+    const wanted = TrainChart.roundUp(Math.max(0.05, ...losses));
+    if (wanted > lossTop) lossTop = wanted;
+    const lines = (column) => {
+      const found = [];
+      for (const run of earlier) {
+        const hue = `old hue-${run.number % 6}`;
+        found.push({ key: `train ${run.number}`, className: `${hue} faint`,
+          points: run.train.map((point) => [point[0], point[column]]) });
+        found.push({ key: `test ${run.number}`, className: hue,
+          points: run.test.map((point) => [point[0], point[column]]) });
+      }
+      if (live) {
+        found.push({ key: `train ${live.number}`, className: "train",
+          points: live.train.map((point) => [point[0], point[column]]) });
+        found.push({ key: `test ${live.number}`, className: "test", dots: live.test.length < 60,
+          points: live.test.map((point) => [point[0], point[column]]) });
+        if (column === 1) {
+          found.push({ key: "chance", className: "chance",
+            points: [[0, live.chance], [xTop, live.chance]] });
+        }
+      }
+      return found;
+    };
+    const last = live?.test.at(-1);
+    const described = (key, value) => (last ? t("chart_described", { what: t(key), value })
+      : t("chart_empty", { what: t(key) }));
+    parts.accuracy.show(lines(1), xTop, 100, described("accuracy", last?.[1].toFixed(1)));
+    parts.loss.show(lines(2), xTop, lossTop || 2, described("loss", last?.[2].toFixed(2)));
+  }
+
+  function showSteps(live) {
+    const { first_steps: first, steps: now } = live ?? {};
+    const lines = [];
+    parts.stepsKey.replaceChildren();
+    if (now) {
+      const points = (one) => one.by_step.map((value, step) => [step, 100 * value]);
+      const before = first.iteration !== now.iteration;
+      if (before) lines.push({ key: "first", className: "train", dots: true, points: points(first) });
+      lines.push({ key: "now", className: "test", dots: true, points: points(now) });
+      if (before) {
+        parts.stepsKey.append(h("span", { class: "swatch train" }),
+          t("steps_first", { iteration: first.iteration }));
+      }
+      parts.stepsKey.append(h("span", { class: "swatch test" }),
+        t("steps_now", { iteration: now.iteration }));
+    }
+    const count = now ? Math.max(1, now.by_step.length - 1) : 5;
+    const spoken = now ? now.by_step.map((value) => Math.round(100 * value)).join(", ") : "";
+    parts.steps.show(lines, count, 100, `${t("steps_title")}: ${spoken}`);
+  }
+
+  // ---- tasks ---------------------------------------------------------------------------------
+
+  /** One picture cut out of a strip that has a column for each way. */
+  function cell(strip, ways, rows, way, row) {
+    const node = h("span", { class: "glyph" });
+    node.style.backgroundImage = `url("data:image/png;base64,${strip}")`;
+    node.style.backgroundSize = `${100 * ways}% ${100 * rows}%`;
+    const share = (at, count) => (count > 1 ? (100 * at) / (count - 1) : 0);
+    node.style.backgroundPosition = `${share(way, ways)}% ${share(row, rows)}%`;
+    return node;
+  }
+
+  function showTasks(glance) {
+    parts.tasks.replaceChildren();
+    for (const [number, task] of (glance?.shown ?? []).entries()) {
+      const rows = task.answers[0].length;
+      const right = task.answers.flatMap((row, way) => row.filter((one) => one === way)).length;
+      const before = task.before.flatMap((row, way) => row.filter((one) => one === way)).length;
+      const grid = h("div", { class: "task", "aria-hidden": "true" });
+      grid.style.setProperty("--ways", task.ways);
+      for (let way = 0; way < task.ways; way += 1) {
+        grid.append(h("span", { class: "cell support" }, cell(task.support, task.ways, 1, way, 0),
+          h("b", {}, LETTERS[way])));
+      }
+      for (let row = 0; row < rows; row += 1) {
+        for (let way = 0; way < task.ways; way += 1) {
+          const answer = task.answers[way][row];
+          const good = answer === way;
+          grid.append(h("span", { class: good ? "cell good" : "cell wrong",
+            title: good ? t("right_mark") : t("wrong_mark", { letter: LETTERS[answer] }) },
+          cell(task.queries, task.ways, rows, way, row),
+          h("b", {}, good ? "\u2713" : `\u2717 ${LETTERS[answer]}`)));
+        }
+      }
+      const total = rows * task.ways;
+      parts.tasks.append(h("div", {}, h("p", { class: "verdict" },
+        t("task_right", { number: number + 1, right, total, before })), grid));
+    }
+  }
+
+  // ---- runs ----------------------------------------------------------------------------------
+
+  function nameOfRun(run) {
+    const name = t("recipe_" + run.recipe).replace(/[:：（(].*$/, "").trim();
+    const changes = Object.entries(run.changes).map(([key, value]) => t("changed_setting",
+      { name: t(key).toLowerCase(), value: value === true ? t("on") : value === false ? t("off") : value }));
+    const source = run.source === "generated" ? [t("source_generated").replace(/[:：].*$/, "")] : [];
+    return [t("run_name", { number: run.number, recipe: name }), ...source, ...changes].join(", ");
+  }
+
+  let shownRuns = "";
+
+  function showRuns(earlier) {
+    const key = JSON.stringify([props.language, earlier.map((run) => [run.number, run.accuracy])]);
+    parts.runsPanel.hidden = !earlier.length;
+    if (key === shownRuns) return;
+    shownRuns = key;
+    parts.runs.replaceChildren(...earlier.map((run) => {
+      const remove = h("button", { class: "button", type: "button",
+        "aria-label": t("remove_run", { number: run.number }) }, "\u00d7");
+      remove.addEventListener("click", () => {
+        props.value = { remove: run.number, at: Date.now() };
+        trigger("remove");
+      });
+      const best = run.accuracy === null ? ""
+        : t("run_best", { accuracy: (100 * run.accuracy).toFixed(1) });
+      return h("li", {}, h("span", { class: `swatch old hue-${run.number % 6}` }),
+        h("span", { class: "run-name" }, nameOfRun(run)), h("span", { class: "note" }, best), remove);
+    }));
+  }
+
+  function showLog(live) {
+    const text = (live?.lines ?? []).join("\n");
+    if (parts.log.textContent !== text) {
+      parts.log.textContent = text;
+      parts.log.scrollTop = parts.log.scrollHeight;
+    }
+    parts.logPanel.hidden = !text;
+  }
+
+  function show() {
+    const live = props.live ?? null;
+    const earlier = props.earlier ?? [];
+    showState(live);
+    showCurves(live, earlier);
+    showSteps(live);
+    showLog(live);
+    showRuns(earlier);
+    parts.extra.hidden = !live?.steps;
+  }
+
+  function rebuild() {
+    shownRuns = "";
+    build();
+    show();
+    showTasks(props.glance);
+  }
+
+  watch("live", show);
+  watch("earlier", show);
+  watch("glance", () => showTasks(props.glance));
+  watch("language", rebuild);
+  rebuild();
+  root.dataset.ready = "yes";
+})();

@@ -1,0 +1,98 @@
+/* Line charts that grow without flicker: axes stay, only the lines' points change. */
+const TrainChart = (() => {
+  "use strict";
+
+  const NS = "http://www.w3.org/2000/svg";
+  const [LEFT, RIGHT, ABOVE, BELOW] = [40, 12, 10, 26];
+
+  function make(name, attributes, parent, text) {
+    const node = document.createElementNS(NS, name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    if (text !== undefined) node.textContent = text;
+    parent?.appendChild(node);
+    return node;
+  }
+
+  /** Round numbers that part [0, top] in about `count` pieces. */
+  function ticks(top, count) {
+    const rough = top / count;
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= rough);
+    const found = [];
+    for (let k = 0; k * step <= top * 1.0001; k += 1) found.push(Number((k * step).toPrecision(6)));
+    return found;
+  }
+
+  /** The smallest of 1, 1.5, 2, 3, 5, 7.5 times a power of ten that is at least `value`. */
+  function roundUp(value) {
+    const power = 10 ** Math.floor(Math.log10(value));
+    return [1, 1.5, 2, 3, 5, 7.5, 10].map((one) => one * power).find((one) => one >= value * 0.999);
+  }
+
+  class Chart {
+    /** options: {width, height, whole} - `whole`: x takes whole numbers only. */
+    constructor(svg, options) {
+      this.svg = svg;
+      this.options = options;
+      svg.setAttribute("viewBox", `0 0 ${options.width} ${options.height}`);
+      svg.setAttribute("role", "img");
+      this.axes = make("g", {}, svg);
+      this.lines = make("g", {}, svg);
+      this.drawn = new Map();
+      this.limits = "";
+    }
+
+    /** Show lines: [{key, points: [[x, y], ...], className, dots, share}], within [0, xTop] x [0, yTop]. */
+    show(lines, xTop, yTop, description) {
+      this.svg.setAttribute("aria-label", description);
+      const { width, height } = this.options;
+      const x = (value) => LEFT + (value / xTop) * (width - LEFT - RIGHT);
+      const y = (value) => ABOVE + (1 - Math.min(value, yTop * 1.02) / yTop) * (height - ABOVE - BELOW);
+      const limits = `${xTop} ${yTop}`;
+      if (limits !== this.limits) {
+        this.limits = limits;
+        this.axes.replaceChildren();
+        for (const value of ticks(yTop, 4)) {
+          make("line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), class: "grid" },
+            this.axes);
+          make("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end", class: "tick" },
+            this.axes, String(value));
+        }
+        const found = this.options.whole && xTop <= 10
+          ? Array.from({ length: xTop + 1 }, (_, k) => k) : ticks(xTop, 5);
+        for (const value of found) {
+          make("text", { x: x(value), y: height - 7, class: "tick",
+            "text-anchor": value === 0 ? "start" : value > 0.97 * xTop ? "end" : "middle" },
+          this.axes, value.toLocaleString("en"));
+        }
+      }
+      const gone = new Set(this.drawn.keys());
+      for (const line of lines) {
+        gone.delete(line.key);
+        let group = this.drawn.get(line.key);
+        if (!group) {
+          group = make("g", {}, this.lines);
+          group.path = make("polyline", { fill: "none" }, group);
+          group.dots = make("g", {}, group);
+          this.drawn.set(line.key, group);
+        }
+        group.setAttribute("class", line.className);
+        const places = line.points.map(([a, b]) => [x(a).toFixed(1), y(b).toFixed(1)]);
+        group.path.setAttribute("points", places.map((place) => place.join(",")).join(" "));
+        const dotted = line.dots ? places : places.length === 1 ? places : [];
+        while (group.dots.childNodes.length > dotted.length) group.dots.lastChild.remove();
+        while (group.dots.childNodes.length < dotted.length) make("circle", { r: 2.6 }, group.dots);
+        dotted.forEach(([cx, cy], k) => {
+          group.dots.childNodes[k].setAttribute("cx", cx);
+          group.dots.childNodes[k].setAttribute("cy", cy);
+        });
+      }
+      for (const key of gone) {
+        this.drawn.get(key).remove();
+        this.drawn.delete(key);
+      }
+    }
+  }
+
+  return { Chart, roundUp, ticks };
+})();

@@ -1,0 +1,498 @@
+"""The Train tab: settings, a board that shows a training while it runs, and what to do with it.
+
+The trainings themselves are `maml.demo.train_session`'s business; here its runs are put on a page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch
+
+from maml.config import RECIPES, Recipe
+from maml.demo.strings import Language
+from maml.demo.train_session import (
+    SETTINGS,
+    Run,
+    TrainingSlots,
+    TrainSession,
+    follow,
+    limit_from_environment,
+    recipe_of,
+    values_of,
+)
+from maml.demo.train_strings import TRAIN_STRINGS
+from maml.demo.training_process import SOURCE_NAMES
+
+_RECIPE = "quick"
+_GROUPS = {
+    "group_tasks": ("ways", "shots", "queries", "within_alphabet"),
+    "group_inner": (
+        "inner_steps",
+        "evaluation_steps",
+        "inner_rate",
+        "learned_rates",
+        "second_order",
+    ),
+    "group_outer": ("outer_rate", "cosine", "meta_batch", "augment"),
+    "group_run": ("iterations", "epoch", "evaluation_tasks", "pretraining", "channels", "seed"),
+}
+# Hands the file that has just been written to the browser.
+_TAKE_FILE = """() => {
+    const link = document.querySelector('#train-file a, a#train-file');
+    (link ?? document.querySelector('#train-file')).click();
+}"""
+
+
+@functools.cache
+def _asset(name: str) -> str:
+    return (resources.files("maml.demo") / "assets" / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _script() -> str:
+    constants = {"STRINGS": TRAIN_STRINGS, "STYLE": _asset("train_board.css")}
+    text = json.dumps(constants, ensure_ascii=True)
+    assets = (_asset("train_chart.js"), _asset("train_board.js"))
+    return "\n".join([f"const TRAIN_CONSTANTS = {text};", *assets])
+
+
+class TrainingBoard(gr.HTML):
+    """State, curves, tasks just solved, accuracy by inner step, log and earlier runs.
+
+    Python shows things through props (`live`, `glance`, `earlier`, `language`).  The page's event
+    ``remove`` brings the number of a run.
+    """
+
+    def __init__(
+        self,
+        value: Any = None,
+        *,
+        live: Any = None,
+        glance: Any = None,
+        earlier: Any = None,
+        language: Language = "en",
+        **settings: Any,
+    ) -> None:
+        # Gradio makes a copy of the component for every update, with all of its settings.
+        for fixed in ("html_template", "css_template", "js_on_load", "apply_default_css"):
+            settings.pop(fixed, None)
+        super().__init__(
+            value=value,
+            html_template=_asset("train_board.html"),
+            css_template="",
+            js_on_load=_script(),
+            apply_default_css=False,
+            live=live,
+            glance=glance,
+            earlier=earlier or [],
+            language=language,
+            **settings,
+        )
+
+    def preprocess(self, payload: Any) -> int | None:  # type: ignore[override]
+        """The number of the run to remove, or None if what came is no such number."""
+        number = payload.get("remove") if isinstance(payload, dict) else None
+        return number if isinstance(number, int) and not isinstance(number, bool) else None
+
+    def postprocess(self, value: Any) -> Any:
+        """Hand what the page sent back as it is."""
+        return value
+
+    def api_info(self) -> dict[str, Any]:
+        """What the page sends."""
+        return {"type": "object", "properties": {"remove": {"type": "integer"}}}
+
+    def example_payload(self) -> Any:
+        """The first run."""
+        return {"remove": 1}
+
+    def example_value(self) -> Any:
+        """The first run."""
+        return self.example_payload()
+
+
+# Gradio writes a stub of every component's module beside it; here it would hide this file from
+# type checkers and grow stale.
+with contextlib.suppress(OSError):
+    Path(__file__).with_suffix(".pyi").unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainTab:
+    """What the rest of the page needs of the Train tab.
+
+    Args:
+        weights_chosen: registers a listener to be run after other weights were chosen to draw with.
+        texts: components whose texts depend on the language.
+        translate: updates of `texts`, in their order.
+    """
+
+    weights_chosen: Callable[..., Any]
+    texts: Sequence[Any]
+    translate: Callable[[Language], list[Any]]
+
+
+def build_train_tab(
+    session_weights: gr.State,
+    *,
+    at_a_time: int | None = None,
+    folder: str | os.PathLike[str] | None = None,
+) -> TrainTab:
+    """Put the Train tab's components and events into the surrounding blocks.
+
+    Args:
+        session_weights: gets the path of a checkpoint, for the Draw tab of the same session, or
+            None for the shipped weights.
+        at_a_time: how many trainings may run at once; None takes `MAML_TRAININGS`, else 1.
+        folder: where runs are kept; None takes `MAML_RUNS`, else a temporary folder.
+
+    Raises:
+        ValueError: if a variable of the environment does not make sense.
+    """
+    slots = TrainingSlots(at_a_time or int(os.environ.get("MAML_TRAININGS", "1")))
+    most_minutes = limit_from_environment()
+    sessions = _Sessions(folder or os.environ.get("MAML_RUNS"))
+    words = TRAIN_STRINGS["en"]
+    devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+
+    session_state = gr.State(None, delete_callback=_close)
+    texts = _Texts()
+    with gr.Row(elem_classes="maml-train"):
+        with gr.Column(scale=4, min_width=300):
+            recipe = texts.add(
+                gr.Radio(value=_RECIPE, choices=_recipe_choices("en"), **_labels("recipe")),
+                lambda language: {
+                    **_labels("recipe", language),
+                    "choices": _recipe_choices(language),
+                },
+            )
+            source = texts.add(
+                gr.Radio(value="omniglot", choices=_source_choices("en"), **_labels("source")),
+                lambda language: {
+                    **_labels("source", language),
+                    "choices": _source_choices(language),
+                },
+            )
+            with gr.Row(elem_classes="maml-buttons"):
+                start = texts.add_button("start", variant="primary")
+                pause = texts.add_button("pause", interactive=False)
+                stop = texts.add_button("stop", interactive=False)
+            resume = texts.add_button("resume", visible=False)
+            problem = gr.Markdown(visible=False, elem_classes="maml-problem")
+            values = values_of(RECIPES[_RECIPE])
+            inputs: dict[str, Any] = {}
+            for group, keys in _GROUPS.items():
+                with (
+                    texts.add(
+                        gr.Accordion(words[group], open=group == "group_tasks"),
+                        functools.partial(_label_only, group),
+                    ),
+                    gr.Row(elem_classes="maml-settings"),
+                ):
+                    for key in keys:
+                        inputs[key] = texts.add_labelled(_setting(key, values[key]), key)
+                    if group == "group_run":
+                        device = texts.add_labelled(
+                            gr.Dropdown(value="cpu", choices=devices, min_width=140), "device"
+                        )
+                        minutes = texts.add(
+                            gr.Number(value=most_minutes, min_width=140),
+                            lambda language: _minutes_labels(most_minutes, language),
+                        )
+        with gr.Column(scale=9, min_width=320):
+            board = TrainingBoard(elem_id="training-board")
+            with gr.Row(elem_classes="maml-buttons"):
+                draw_with = texts.add_button("draw_with", variant="primary", interactive=False)
+                draw_back = texts.add_button("draw_back", visible=False)
+                checkpoint = texts.add_button("download_checkpoint")
+                figure = texts.add_button("download_figure")
+                table = texts.add_button("download_csv")
+            file = gr.DownloadButton(visible="hidden", elem_id="train-file")
+
+    ordered = [inputs[setting.key] for setting in SETTINGS]
+    controls = [board, start, pause, stop, resume, draw_with]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+    # ---- settings
+
+    def on_recipe(name: str) -> list[Any]:
+        shown = values_of(_recipe(name))
+        return [shown[setting.key] for setting in SETTINGS]
+
+    def read_settings(name: str, given: Sequence[Any]) -> Recipe:
+        keys = (setting.key for setting in SETTINGS)
+        return recipe_of(name, dict(zip(keys, given, strict=True)))
+
+    def on_settings(name: str, *given: Any) -> Any:
+        try:
+            read_settings(name, given)
+        except ValueError as error:
+            return gr.update(value=words["bad_settings"].format(text=error), visible=True)
+        return gr.update(visible=False)
+
+    recipe.input(on_recipe, recipe, ordered, **quiet)
+    gr.on(
+        [component.change for component in ordered],
+        on_settings,
+        [recipe, *ordered],
+        problem,
+        trigger_mode="always_last",
+        **quiet,
+    )
+
+    # ---- training
+
+    def show(session: TrainSession, run: Run, seen: int) -> dict[Any, Any]:
+        """Updates that bring the page up to date; `seen` glances are there already."""
+        news: dict[str, Any] = {"live": run.live()}
+        if run.glances != seen:
+            news["glance"] = run.glance()
+        return {
+            board: gr.update(**news),
+            start: gr.update(interactive=run.over),
+            pause: gr.update(
+                interactive=run.state in ("training", "evaluating", "paused"),
+                value=words["go_on" if run.state == "paused" else "pause"],
+            ),
+            stop: gr.update(interactive=not run.over and run.state != "stopping"),
+            resume: gr.update(visible=run.over and run.can_go_on),
+            draw_with: gr.update(interactive=run.has_weights),
+        }
+
+    def train(session: TrainSession, run: Run, *, again: bool) -> Iterator[dict[Any, Any]]:
+        earlier = [one.outline() for one in session.earlier]
+        first: dict[Any, Any] = {session_state: session, board: gr.update(earlier=earlier)}
+        yield first
+        seen = 0 if not again else run.glances
+        last: dict[Any, Any] = {}
+        for _ in follow(run, slots, resume=again):
+            news = show(session, run, seen)
+            seen = run.glances
+            # What has not changed need not travel: a button that is told so loses its focus.
+            yield {key: value for key, value in news.items() if last.get(key) != value} or {
+                board: gr.skip()
+            }
+            last = news
+
+    def on_start(
+        session: TrainSession | None,
+        name: str,
+        chosen_source: str,
+        chosen_device: str,
+        chosen_minutes: float | None,
+        *given: Any,
+    ) -> Iterator[dict[Any, Any]]:
+        session = session or sessions.new()
+        with _as_page_errors():
+            chosen = read_settings(name, given)
+            limit = _limit(chosen_minutes, most_minutes)
+            run = session.add(
+                chosen, _source(chosen_source), _device(chosen_device, devices), limit
+            )
+            yield from train(session, run, again=False)
+
+    def on_resume(session: TrainSession | None) -> Iterator[dict[Any, Any]]:
+        run = session.current if session else None
+        if session is None or run is None or not run.can_go_on or session.busy:
+            raise gr.Error(words["no_runs"], print_exception=False)
+        with _as_page_errors():
+            yield from train(session, run, again=True)
+
+    def on_pause(session: TrainSession | None) -> None:
+        run = session.current if session else None
+        if run is not None:
+            run.go_on() if run.state == "paused" else run.pause()
+
+    def on_stop(session: TrainSession | None) -> None:
+        if session is not None and session.current is not None:
+            session.current.stop()
+
+    def on_remove(session: TrainSession | None, number: int | None) -> Any:
+        if session is None or number is None:
+            return gr.skip()
+        with _as_page_errors():
+            session.remove(number)
+        return gr.update(earlier=[one.outline() for one in session.earlier])
+
+    # A place in Gradio's queue could not be shown in the page's language, nor be left by the button
+    # that stops: whose turn it is is decided by `slots`.
+    long: dict[str, Any] = {**quiet, "concurrency_limit": None}
+    settings = [recipe, source, device, minutes, *ordered]
+    start.click(on_start, [session_state, *settings], [session_state, *controls], **long)
+    resume.click(on_resume, session_state, [session_state, *controls], **long)
+    pause.click(on_pause, session_state, None, **long)
+    stop.click(on_stop, session_state, None, **long)
+    board.remove(on_remove, [session_state, board], board, trigger_mode="multiple", **long)
+
+    # ---- the result
+
+    def on_draw_with(session: TrainSession | None) -> dict[Any, Any]:
+        run = _latest(session, words["no_weights"])
+        assert session is not None
+        with _as_page_errors():
+            path = session.frozen_weights(run)
+        gr.Info(words["drawing_with"].format(number=run.number))
+        return {session_weights: str(path), draw_back: gr.update(visible=True)}
+
+    def on_draw_back() -> dict[Any, Any]:
+        gr.Info(words["drawing_back"])
+        return {session_weights: None, draw_back: gr.update(visible=False)}
+
+    def download(make: Callable[[TrainSession, Run], Path]) -> Callable[[Any], str]:
+        def write(session: TrainSession | None) -> str:
+            run = _latest(session, words["no_runs"])
+            assert session is not None
+            with _as_page_errors():
+                return str(make(session, run))
+
+        return write
+
+    draw_with.click(on_draw_with, session_state, [session_weights, draw_back], **quiet)
+    draw_back.click(on_draw_back, None, [session_weights, draw_back], **quiet)
+    for button, make in (
+        (checkpoint, TrainSession.checkpoint),
+        (figure, TrainSession.figure),
+        (table, lambda session, run: session.csv()),
+    ):
+        written = button.click(download(make), session_state, file, **quiet)
+        written.success(None, None, None, js=_TAKE_FILE)
+
+    def translate(language: Language) -> list[Any]:
+        return [gr.update(language=language), *texts.translate(language)]
+
+    return TrainTab(session_weights.change, [board, *texts.components], translate)
+
+
+# ---- small parts ---------------------------------------------------------------------------------
+
+
+class _Sessions:
+    """Makes sessions, each with a folder of its own."""
+
+    def __init__(self, folder: str | os.PathLike[str] | None) -> None:
+        # Removed when the app ends in an orderly way; sessions remove their own before.
+        self._temporary = tempfile.TemporaryDirectory(prefix="maml-train-")
+        self._folder = Path(folder or self._temporary.name)
+
+    def new(self) -> TrainSession:
+        with contextlib.suppress(OSError):  # the run says what is wrong with the folder
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return TrainSession(Path(tempfile.mkdtemp(prefix="session-", dir=self._folder)))
+        return TrainSession(self._folder / "session")
+
+
+class _Texts:
+    """Components whose texts follow the page's language."""
+
+    def __init__(self) -> None:
+        self.components: list[Any] = []
+        self._updates: list[Callable[[Language], dict[str, Any]]] = []
+
+    def add(self, component: Any, update: Callable[[Language], dict[str, Any]]) -> Any:
+        self.components.append(component)
+        self._updates.append(update)
+        for name, value in update("en").items():
+            setattr(component, name, value)
+        return component
+
+    def add_labelled(self, component: Any, key: str) -> Any:
+        return self.add(component, functools.partial(_labels, key))
+
+    def add_button(self, key: str, **settings: Any) -> Any:
+        button = gr.Button(TRAIN_STRINGS["en"][key], min_width=110, **settings)
+        self.components.append(button)
+        self._updates.append(lambda language: {"value": TRAIN_STRINGS[language][key]})
+        return button
+
+    def translate(self, language: Language) -> list[Any]:
+        return [gr.update(**update(language)) for update in self._updates]
+
+
+def _labels(key: str, language: Language = "en") -> dict[str, Any]:
+    words = TRAIN_STRINGS[language]
+    return {"label": words[key], "info": words[f"{key}_info"]}
+
+
+def _label_only(key: str, language: Language) -> dict[str, Any]:
+    return {"label": TRAIN_STRINGS[language][key]}
+
+
+def _minutes_labels(most: float, language: Language) -> dict[str, Any]:
+    words = TRAIN_STRINGS[language]
+    info = words["minutes_capped"].format(minutes=f"{most:g}") if most else words["minutes_info"]
+    return {"label": words["minutes"], "info": info}
+
+
+def _recipe_choices(language: Language) -> list[tuple[str, str]]:
+    names = (_RECIPE, *(name for name in RECIPES if name != _RECIPE))
+    return [(TRAIN_STRINGS[language][f"recipe_{name}"], name) for name in names]
+
+
+def _source_choices(language: Language) -> list[tuple[str, str]]:
+    return [(TRAIN_STRINGS[language][f"source_{name}"], name) for name in SOURCE_NAMES]
+
+
+def _setting(key: str, value: Any) -> Any:
+    setting = next(one for one in SETTINGS if one.key == key)
+    if setting.is_switch:
+        return gr.Checkbox(value=value, min_width=140)
+    return gr.Number(value=value, min_width=140)
+
+
+def _recipe(name: str) -> Recipe:
+    if name not in RECIPES:
+        raise gr.Error(f"There is no recipe {name!r}.", print_exception=False)
+    return RECIPES[name]
+
+
+def _source(name: str) -> Any:
+    if name not in SOURCE_NAMES:
+        raise ValueError(f"Characters must be one of {', '.join(SOURCE_NAMES)}; {name!r} came.")
+    return name
+
+
+def _device(name: str, devices: Sequence[str]) -> str:
+    if name not in devices:
+        raise ValueError(f"Device must be one of {', '.join(devices)}; {name!r} came.")
+    return name
+
+
+def _limit(minutes: float | None, most: float) -> float:
+    """The limit of a run: what was asked for, within what is allowed; 0 is none."""
+    if minutes is None or not 0 <= minutes < 1e6:
+        raise ValueError(f"minutes must be 0 (no limit) or more; {minutes!r} came.")
+    if not most:
+        return float(minutes)
+    return min(float(minutes), most) if minutes else most
+
+
+def _latest(session: TrainSession | None, text: str) -> Run:
+    run = session.current if session else None
+    if run is None:
+        raise gr.Error(text, print_exception=False)
+    return run
+
+
+def _close(session: TrainSession | None) -> None:
+    if session is not None:
+        session.close()
+
+
+@contextlib.contextmanager
+def _as_page_errors() -> Iterator[None]:
+    """Show what the library refuses, and what the disk does, on the page."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise gr.Error(str(error), print_exception=False) from error

@@ -1,0 +1,445 @@
+"""A training in a process of its own, so that drawing stays quick while it runs.
+
+This file has two sides.  The app's side is `TrainingProcess`: it starts the file as a program and
+hands on what comes back.  The other side is `main`: it reads a `Job` and then commands from
+standard input, one JSON object a line, and writes plain records to standard output likewise.
+
+The process must not outlive the app.  It ends when its standard input does, and the system closes
+that however the app dies.  (Linux could send a signal on the parent's death, but it means the
+parent's *thread*, and the app's worker threads come and go.)
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from maml.adapt import adapt
+from maml.checkpoint import save_model
+from maml.config import EpisodeShape, Recipe, from_plain, to_plain
+from maml.data.episodes import CharacterSet, EpisodeSampler, SupportSet
+from maml.data.omniglot import load_omniglot
+from maml.data.synthetic import generate_alphabets
+from maml.evaluate import EvaluationResult
+from maml.model import MetaNetwork
+from maml.runs import RunFolder, notebook_line, provenance, train_in_folder
+from maml.train import MetaStep, training_parts
+
+Source = Literal["omniglot", "generated"]
+SOURCE_NAMES: dict[Source, str] = {"omniglot": "Omniglot", "generated": "generated alphabets"}
+"""What the provenance calls the data."""
+
+Receive = Callable[[dict[str, Any]], None]
+
+_NICENESS = 10
+_SAVE_SECONDS = 5.0
+_GLANCE_SECONDS = 2.0
+_GLANCE_SHARE = 0.1
+"""At most this share of the time goes into glances at tasks just solved."""
+_GLANCE_TASKS = 12
+_SHOWN_TASKS = 2
+_SHOWN_QUERIES = 3
+_KEPT_ERROR_LINES = 40
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a training process is to do.
+
+    Args:
+        recipe: what to train and how.
+        source: of the characters.
+        folder: of the run.
+        device: to train on.
+        resume: go on from the folder's state.
+        root: folder that holds Omniglot; None looks where `load_omniglot` does.
+    """
+
+    recipe: Recipe
+    source: Source
+    folder: Path
+    device: str = "cpu"
+    resume: bool = False
+    root: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.source not in get_args(Source):
+            raise ValueError(
+                f"Data must be one of {', '.join(get_args(Source))}; {self.source!r} came."
+            )
+
+    def to_line(self) -> str:
+        """The job as one line of JSON."""
+        plain = {**vars(self), "recipe": to_plain(self.recipe), "folder": str(self.folder)}
+        return json.dumps(plain) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Job:
+        """The job that `to_line` wrote."""
+        plain = json.loads(line)
+        recipe = from_plain(Recipe, plain.pop("recipe"))
+        return cls(recipe=recipe, folder=Path(plain.pop("folder")), **plain)
+
+
+# ---- the app's side ------------------------------------------------------------------------------
+
+
+class TrainingProcess:
+    """A running training.
+
+    Args:
+        job: what it is to do.
+        receive: called with each record, on a thread of this object's own; the last record has the
+            kind "ended", and carries the exit status and the last lines of standard error.
+
+    Raises:
+        OSError: if the process cannot be started.
+    """
+
+    def __init__(self, job: Job, receive: Receive) -> None:
+        package = Path(__file__).resolve().parents[2]
+        path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
+        # Threads that wait for work must sleep: spinning, they would take the cores from drawing.
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive"}
+        # Started as a file, not as a module of this package, it need not load Gradio.  In a session
+        # of its own it does not see the terminal's Ctrl-C.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).resolve())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._receive = receive
+        self._errors: deque[str] = deque(maxlen=_KEPT_ERROR_LINES)
+        self._listener = threading.Thread(target=self._listen_to_errors, daemon=True)
+        self._listener.start()
+        threading.Thread(target=self._listen, daemon=True).start()
+        self._tell_line(job.to_line())
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it is still there."""
+        return self._process.poll() is None
+
+    def pause(self) -> None:
+        """Rest after the step at hand."""
+        self._tell("pause")
+
+    def go_on(self) -> None:
+        """End the rest."""
+        self._tell("go on")
+
+    def stop(self) -> None:
+        """Write the weights as they are and end, after the step at hand."""
+        self._tell("stop")
+
+    def kill(self) -> None:
+        """End at once."""
+        self._process.kill()
+
+    def abandon(self, seconds: float = 1.0) -> None:
+        """End without waiting for it: by the end of its input, and after `seconds` by force."""
+        with contextlib.suppress(OSError, ValueError):
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        killer = threading.Timer(seconds, self._process.kill)
+        killer.daemon = True
+        killer.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended; False if it has not within `seconds`."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _tell(self, word: str) -> None:
+        self._tell_line(json.dumps({"do": word}) + "\n")
+
+    def _tell_line(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError, ValueError):  # it has just ended
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+
+    def _listen_to_errors(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._errors.append(line.rstrip())
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue  # cut short by the end of the process
+            self._receive(record)
+        status = self._process.wait()
+        self._listener.join(1.0)
+        self._receive({"kind": "ended", "status": status, "errors": list(self._errors)})
+
+
+# ---- the process's side --------------------------------------------------------------------------
+
+
+class _Channel:
+    """Records out, commands in.  Ends the process when the commands end."""
+
+    def __init__(self) -> None:
+        # What libraries print must not get among the records.
+        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)
+        self.job = Job.from_line(sys.stdin.readline())
+        self.stopped = threading.Event()
+        self.running = threading.Event()
+        self.running.set()
+        threading.Thread(target=self._obey, daemon=True).start()
+
+    def send(self, kind: str, **content: Any) -> None:
+        try:
+            self._out.write(json.dumps({"kind": kind, **content}) + "\n")
+            self._out.flush()
+        except OSError:
+            os._exit(0)  # nobody listens any more
+
+    def _obey(self) -> None:
+        for line in sys.stdin:
+            word = json.loads(line)["do"]
+            if word == "pause":
+                self.running.clear()
+            else:
+                if word == "stop":
+                    self.stopped.set()
+                self.running.set()
+        os._exit(0)
+
+
+def main() -> int:
+    """Do the job that comes on standard input; returns the exit status."""
+    channel = _Channel()
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(_NICENESS)
+    try:
+        for kind, content in work(channel.job, channel.running, channel.stopped, channel.send):
+            channel.send(kind, **content)
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        channel.send("failed", text=" ".join(str(error).split()) or type(error).__name__)
+        return 1
+    return 0
+
+
+def work(
+    job: Job, running: threading.Event, stopped: threading.Event, send: Callable[..., None]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Train as the job says.
+
+    Args:
+        job: what to do.
+        running: cleared while the training is to rest.
+        stopped: set when it is to end.
+        send: called like `send("data", task=..., done=..., total=...)` while data is being read.
+
+    Yields:
+        Kinds and contents of records: "begun", "step", "test" (an evaluation), "evaluating",
+        "glance" (tasks just solved), "saved", "paused", "going on", and last "finished" or
+        "stopped".
+
+    Raises:
+        ValueError, OSError: as `train_in_folder`; and if the loss is no longer a finite number.
+    """
+    recipe = job.recipe
+    data = load_characters(
+        job, lambda task, done, total: send("data", task=task, done=done, total=total)
+    )
+    folder = RunFolder(job.folder)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    networks: list[MetaNetwork] = []
+    records = train_in_folder(
+        folder,
+        recipe,
+        data,
+        data_name=SOURCE_NAMES[job.source],
+        device=job.device,
+        resume=job.resume,
+        save_every=_SAVE_SECONDS,
+        watch=networks.append,
+    )
+    before = recipe.training.pretraining.episodes if recipe.training.pretraining else 0
+    glances: _Glances | None = None
+    made: dict[str, Any] = {}
+    last: EvaluationResult | None = None
+    began = time.monotonic()
+
+    def save(iteration: int) -> tuple[str, dict[str, Any]]:
+        seen = {} if last is None else {"last_evaluation_in_training": _summary(last)}
+        hours = round((time.monotonic() - began) / 3600, 2)
+        made_with = {**made["made_with"], "hours": hours}
+        record = {**made, **seen, "made_with": made_with, "iteration": iteration}
+        save_model(folder.weights, networks[0], {**record, "iterations": recipe.training.total})
+        return "saved", {"iteration": iteration}
+
+    for record in records:
+        iteration = record.iteration
+        if glances is None:
+            glances = _Glances(networks[0], data, recipe)
+            made = provenance(
+                networks[0], recipe, data, SOURCE_NAMES[job.source], job.device, 0.0, None
+            )
+            yield "begun", {"iteration": iteration, "threads": torch.get_num_threads()}
+        if isinstance(record, MetaStep):
+            yield "step", {**asdict(record), "line": notebook_line(record, recipe.training)}
+            if not math.isfinite(record.loss):
+                raise ValueError(
+                    f"The loss is no longer a number at step {iteration}. "
+                    "Take a smaller inner or outer rate and start again."
+                )
+            outer = iteration - before
+            if iteration == record.iterations or (
+                outer >= 0 and outer % recipe.training.epoch == 0
+            ):
+                yield "evaluating", {"iteration": iteration}
+        else:
+            last = record
+            yield "test", {**asdict(record), "line": notebook_line(record, recipe.training)}
+        if isinstance(record, EvaluationResult) or glances.due():
+            yield "glance", {"iteration": iteration, **glances.take()}
+            yield save(iteration)
+        if not running.is_set() and not stopped.is_set():
+            yield save(iteration)
+            yield "paused", {"iteration": iteration}
+            running.wait()
+            if not stopped.is_set():
+                yield "going on", {"iteration": iteration}
+        if stopped.is_set():
+            yield save(iteration)
+            yield "stopped", {"iteration": iteration}
+            return
+    yield "finished", {"iteration": recipe.training.total}
+
+
+def load_characters(job: Job, progress: Callable[[str, int, int], None]) -> CharacterSet:
+    """The characters of a job.
+
+    Args:
+        job: says which.
+        progress: called as ``progress(task, done, total)``, a few times a second.
+
+    Raises:
+        ValueError, OSError: as `load_omniglot`.
+    """
+    if job.source == "generated":
+        progress("generating", 0, 0)
+        return generate_alphabets(framing=job.recipe.framing)
+    spoke = [0.0]
+
+    def sometimes(task: str, done: int, total: int) -> None:
+        if time.monotonic() - spoke[0] > 0.2:
+            spoke[0] = time.monotonic()
+            progress(task, done, total)
+
+    return load_omniglot(job.root, framing=job.recipe.framing, progress=sometimes)
+
+
+class _Glances:
+    """Looks, now and then, at how the network does on fresh test tasks, one query at a time."""
+
+    def __init__(self, model: MetaNetwork, data: CharacterSet, recipe: Recipe) -> None:
+        self._model = model
+        _, held_out = training_parts(data, recipe.training)
+        # A generator of its own: looking must not change what is trained.
+        self._sampler = EpisodeSampler(held_out, torch.Generator().manual_seed(recipe.seed + 3))
+        asked = recipe.training.evaluation
+        self._shape = EpisodeShape(
+            asked.ways, asked.shots, min(asked.queries, 5), asked.within_alphabet
+        )
+        self._device = next(model.parameters()).device
+        self._next = 0.0
+
+    def due(self) -> bool:
+        return time.monotonic() >= self._next
+
+    def take(self) -> dict[str, Any]:
+        """Accuracy by inner step over a dozen tasks, and two of them as pictures."""
+        began = time.monotonic()
+        by_step: list[NDArray[np.float64]] = []
+        shown: list[dict[str, Any]] = []
+        for number in range(_GLANCE_TASKS):
+            episode = self._sampler.sample(self._shape).to(self._device)
+            names = tuple(str(way) for way in range(episode.ways))
+            support = SupportSet(episode.support_images, episode.support_labels, names)
+            path = adapt(self._model, support).predict_path(episode.query_images).cpu()
+            labels = episode.query_labels.cpu()
+            right = (path.argmax(dim=-1) == labels).double().mean(dim=1)
+            by_step.append(right.numpy())
+            if number < _SHOWN_TASKS:
+                answers = path[-1].argmax(dim=-1).reshape(episode.ways, -1)
+                before = path[0].argmax(dim=-1).reshape(episode.ways, -1)
+                queries = episode.query_images.unflatten(0, (episode.ways, -1))[:, :_SHOWN_QUERIES]
+                shown.append(
+                    {
+                        "ways": episode.ways,
+                        "support": _strip(
+                            episode.support_images.unflatten(0, (episode.ways, -1))[:, :1]
+                        ),
+                        "queries": _strip(queries),
+                        "answers": answers[:, :_SHOWN_QUERIES].tolist(),
+                        "before": before[:, :_SHOWN_QUERIES].tolist(),
+                    }
+                )
+        cost = time.monotonic() - began
+        self._next = time.monotonic() + max(_GLANCE_SECONDS, cost / _GLANCE_SHARE)
+        by_step_mean = np.mean(by_step, axis=0)
+        return {
+            "protocol": str(self._shape),
+            "tasks": _GLANCE_TASKS,
+            "by_step": [round(float(value), 4) for value in by_step_mean],
+            "shown": shown,
+        }
+
+
+def _strip(images: torch.Tensor) -> str:
+    """Pictures (ways, k, 1, 28, 28) as one PNG, a column for each way, in base64."""
+    picture = images[:, :, 0].permute(1, 2, 0, 3).flatten(0, 1).flatten(1, 2)
+    levels = picture.mul(255).round().byte().cpu().numpy()
+    content = io.BytesIO()
+    Image.fromarray(levels).save(content, format="PNG", optimize=True)
+    return base64.b64encode(content.getvalue()).decode()
+
+
+def _summary(result: EvaluationResult) -> dict[str, Any]:
+    kept = ("protocol", "accuracy", "interval", "tasks", "transductive", "iteration")
+    return {name: getattr(result, name) for name in kept}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
