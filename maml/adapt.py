@@ -14,7 +14,7 @@ import higher
 import torch
 from torch import Tensor, nn
 
-from maml.config import LARGEST_STEPS
+from maml.config import LARGEST_STEPS, require_whole
 from maml.data.episodes import SupportSet, as_ink_batch
 from maml.model import MetaNetwork, SketchNet
 
@@ -178,8 +178,7 @@ class AdaptedLearner:
         Raises:
             ValueError: if it never took that many steps.
         """
-        if not 0 <= step <= self.steps:
-            raise ValueError(f"This learner took {self.steps} steps; step {step} came.")
+        require_whole(f"step of a learner that took {self.steps} steps", step, 0, self.steps)
         return AdaptedLearner(
             self.model,
             self._network,
@@ -294,8 +293,7 @@ def adapt(model: MetaNetwork, support: SupportSet, steps: int | None = None) -> 
     Source: MAML, arXiv 1703.03400, Algorithm 1, lines 5 and 6.
     """
     steps = model.inner.evaluation_steps if steps is None else steps
-    if not isinstance(steps, int) or not 0 <= steps <= LARGEST_STEPS:
-        raise ValueError(f"steps must be a whole number from 0 to {LARGEST_STEPS}; {steps!r} came.")
+    require_whole("steps", steps, 0, LARGEST_STEPS)
     device = next(model.parameters()).device
     labels = support.labels.to(device)
     model.eval()

@@ -16,6 +16,8 @@ LARGEST_WAYS = 20
 """Symbols an adapted learner may tell apart."""
 LARGEST_STEPS = 100
 """Inner steps that may be asked for."""
+LARGEST_SEED = 2**64 - 1
+"""Seeds that generators take."""
 
 _T = TypeVar("_T")
 
@@ -25,11 +27,20 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _require_whole(name: str, value: object, low: int, high: int) -> None:
+def require_whole(name: str, value: object, low: int, high: int) -> None:
+    """Refuse anything but a whole number in a range.
+
+    Raises:
+        ValueError: if `value` is none; the text gives name, range and value.
+    """
     _require(
         isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
         f"{name} must be a whole number from {low} to {high}; {value!r} came.",
     )
+
+
+def _require_flag(name: str, value: object) -> None:
+    _require(isinstance(value, bool), f"{name} must be True or False; {value!r} came.")
 
 
 def _require_positive(name: str, value: object) -> None:
@@ -58,9 +69,10 @@ class EpisodeShape:
     within_alphabet: bool = False
 
     def __post_init__(self) -> None:
-        _require_whole("ways", self.ways, 2, 1000)
-        _require_whole("shots", self.shots, 1, 1000)
-        _require_whole("queries", self.queries, 1, 1000)
+        require_whole("ways", self.ways, 2, 1000)
+        require_whole("shots", self.shots, 1, 1000)
+        require_whole("queries", self.queries, 1, 1000)
+        _require_flag("within_alphabet", self.within_alphabet)
 
     @property
     def drawings(self) -> int:
@@ -92,9 +104,11 @@ class InnerLoop:
     second_order: bool = True
 
     def __post_init__(self) -> None:
-        _require_whole("inner steps", self.steps, 1, LARGEST_STEPS)
-        _require_whole("inner evaluation steps", self.evaluation_steps, 0, LARGEST_STEPS)
+        require_whole("inner steps", self.steps, 1, LARGEST_STEPS)
+        require_whole("inner evaluation steps", self.evaluation_steps, 0, LARGEST_STEPS)
         _require_positive("inner rate", self.rate)
+        _require_flag("learned_rates", self.learned_rates)
+        _require_flag("second_order", self.second_order)
 
 
 @dataclass(frozen=True)
@@ -117,9 +131,10 @@ class NetworkSettings:
 
     def __post_init__(self) -> None:
         _require_one_of("network kind", self.kind, ("notebook", "sketch"))
-        _require_whole("channels", self.channels, 1, 512)
-        _require_whole("ways", self.ways, 2, LARGEST_WAYS)
-        _require_whole("adaptable stages", self.adaptable, 0, 6)
+        # The first block of "sketch" has half as many.
+        require_whole("channels", self.channels, 2 if self.kind == "sketch" else 1, 512)
+        require_whole("ways", self.ways, 2, LARGEST_WAYS)
+        require_whole("adaptable stages", self.adaptable, 0, 6)
 
 
 @dataclass(frozen=True)
@@ -129,7 +144,8 @@ class Pretraining:
     Args:
         episodes: gradient steps.
         ways: characters of an episode.
-        drawings: drawings of each; every one in turn is the query, the others make its prototype.
+        drawings: drawings of each; every one in turn is its character's only example, and all
+            others are asked.
         rate: learning rate at its height; it rises for a hundred episodes and falls as a cosine.
         precision: of the convolutions; "bfloat16" is twice as fast where the processor has it.
     """
@@ -141,9 +157,9 @@ class Pretraining:
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        _require_whole("pre-training episodes", self.episodes, 1, 10_000_000)
-        _require_whole("pre-training ways", self.ways, 2, 1000)
-        _require_whole("pre-training drawings", self.drawings, 2, 20)
+        require_whole("pre-training episodes", self.episodes, 1, 10_000_000)
+        require_whole("pre-training ways", self.ways, 2, 1000)
+        require_whole("pre-training drawings", self.drawings, 2, 20)
         _require_positive("pre-training rate", self.rate)
         _require_one_of("precision", self.precision, Precision)
 
@@ -193,15 +209,17 @@ class MetaTraining:
 
     def __post_init__(self) -> None:
         _require(len(self.shapes) > 0, "shapes must name at least one EpisodeShape; none came.")
-        _require_whole("meta-batch", self.meta_batch, 1, 1024)
-        _require_whole("iterations", self.iterations, 0, 10_000_000)
-        _require_whole("iterations of an epoch", self.epoch, 1, 10_000_000)
+        require_whole("meta-batch", self.meta_batch, 1, 1024)
+        require_whole("iterations", self.iterations, 0, 10_000_000)
+        require_whole("iterations of an epoch", self.epoch, 1, 10_000_000)
         _require_positive("outer rate", self.outer_rate)
-        _require_whole("first-order iterations", self.first_order_iterations, 0, 10_000_000)
-        _require_whole("multi-step iterations", self.multi_step_iterations, 0, 10_000_000)
+        require_whole("first-order iterations", self.first_order_iterations, 0, 10_000_000)
+        require_whole("multi-step iterations", self.multi_step_iterations, 0, 10_000_000)
         _require_one_of("split", self.split, Split)
-        _require_whole("validation alphabets", self.validation, 0, 15)
-        _require_whole("evaluation tasks", self.evaluation_tasks, 1, 1_000_000)
+        require_whole("validation alphabets", self.validation, 0, 15)
+        require_whole("evaluation tasks", self.evaluation_tasks, 1, 1_000_000)
+        for name in ("cosine", "augment", "transductive"):
+            _require_flag(name, getattr(self, name))
         _require(
             self.iterations > 0 or self.pretraining is not None,
             "There is nothing to train: iterations is 0 and there is no pre-training.",
@@ -223,6 +241,10 @@ class Recipe:
     network: NetworkSettings
     training: MetaTraining
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_one_of("framing", self.framing, Framing)
+        require_whole("seed", self.seed, 0, LARGEST_SEED)
 
 
 _SEED = 1227
@@ -334,6 +356,8 @@ def from_plain(kind: type[_T], plain: Mapping[str, Any]) -> _T:
         if name in fields and values.get(name) is not None:
             values[name] = from_plain(inner_kind, values[name])
     if "shapes" in values:
+        shapes = values["shapes"]
+        _require(isinstance(shapes, (list, tuple)), f"shapes must be a list; {shapes!r} came.")
         values["shapes"] = tuple(from_plain(EpisodeShape, shape) for shape in values["shapes"])
     try:
         return kind(**values)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from maml.adapt import AdaptedLearner, adapt_features
-from maml.config import EpisodeShape
+from maml.config import LARGEST_SEED, LARGEST_STEPS, EpisodeShape, require_whole
 from maml.data.episodes import CharacterSet, EpisodeSampler
 from maml.model import MetaNetwork
 
@@ -100,8 +100,8 @@ def evaluate(
         transductive: normalise the queries of a task together, as published MAML figures do.
 
     Raises:
-        ValueError: if the data has too few characters or drawings, or the model cannot serve the
-            number of ways.
+        ValueError: if tasks, steps or seed are out of range, the data has too few characters or
+            drawings, or the model cannot serve the number of ways.
     """
     table = FeatureTable(model, data)
     return evaluate_table(table, shape, tasks, steps=steps, seed=seed, transductive=transductive)
@@ -125,9 +125,12 @@ def evaluate_table(
         query_table: features of the same drawings inked otherwise, to take the queries from.
     """
     model = table.model
+    steps = model.inner.evaluation_steps if steps is None else steps
+    require_whole("tasks", tasks, 1, 10_000_000)
+    require_whole("steps", steps, 0, LARGEST_STEPS)
+    require_whole("seed", seed, 0, LARGEST_SEED)
     sampler = EpisodeSampler(table.data, torch.Generator().manual_seed(seed))
     query_table = query_table or table
-    steps = model.inner.evaluation_steps if steps is None else steps
     accuracies, by_step, losses, tops, hits = [], [], [], [], []
     for _ in range(tasks):
         characters, drawings = sampler.sample_rows(shape)

@@ -268,5 +268,5 @@ def build_model(
     """
     seed = int(torch.randint(2**62, (1,), generator=generator))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # Unlike torch.manual_seed, no device's.
         return _KINDS[settings.kind](settings, inner)

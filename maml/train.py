@@ -21,7 +21,7 @@ from torch.nn import functional
 from maml.adapt import inner_loop
 from maml.calibrate import calibrate
 from maml.checkpoint import CheckpointError, load_training, save_training
-from maml.config import EpisodeShape, MetaTraining, Pretraining
+from maml.config import LARGEST_SEED, EpisodeShape, MetaTraining, Pretraining
 from maml.data.episodes import CharacterSet, Episode, EpisodeSampler
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork, SketchNet
@@ -115,7 +115,7 @@ def _records(
         )
         done = run.iteration == settings.total
         if done and settings.validation and isinstance(run.model, SketchNet):
-            calibrate(run.model, held_out, seed=run.seed + 2)
+            calibrate(run.model, held_out, seed=run.seed_after(2))
         if run.at_epoch_end():
             yield run.evaluate(held_out)
         if checkpoint is not None and (done or time.monotonic() - saved > save_every):
@@ -192,6 +192,10 @@ class _Run:
         """What the generator was seeded with."""
         return self.sampler.generator.initial_seed()
 
+    def seed_after(self, count: int) -> int:
+        """A seed of its own for something beside the training."""
+        return (self.seed + count) % (LARGEST_SEED + 1)
+
     def evaluate(self, held_out: CharacterSet) -> EvaluationResult:
         """How well the model does now, on the same tasks each time."""
         result = evaluate(
@@ -199,7 +203,7 @@ class _Run:
             held_out,
             self.settings.evaluation,
             self.settings.evaluation_tasks,
-            seed=self.seed + 1,
+            seed=self.seed_after(1),
             transductive=self.settings.transductive,
         )
         return replace(result, iteration=self.iteration)
@@ -321,6 +325,8 @@ class _Run:
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in kept.moments.items():
             name, _, moment = key.rpartition("/")
+            if name not in names:
+                raise CheckpointError(f"{path} holds moments of {name!r}, which is not trained.")
             state.setdefault(names.index(name), {})[moment] = value
         self.optimiser.load_state_dict({**fresh, "state": state})
 

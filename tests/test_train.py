@@ -422,8 +422,8 @@ def test_schedule_of_orders_and_of_step_weights(
     wanted = [[0.5, 0.5], [0.375, 0.625], [0.25, 0.75], [0.125, 0.875], [0, 1]]
     assert [weights for _, _, weights in calls] == [pytest.approx(row) for row in wanted]
     calls.clear()
-    run(fresh(training), small_alphabets,
-        settings(inner=InnerLoop(steps=2, second_order=False), meta_batch=1, iterations=1))  # fmt: skip
+    first_order = settings(inner=InnerLoop(steps=2, second_order=False), meta_batch=1, iterations=1)
+    run(fresh(first_order), small_alphabets, first_order)
     assert calls == [(3, False, [0, 1])]
 
 
