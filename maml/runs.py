@@ -151,8 +151,7 @@ def train_in_folder(
     model = build_model(recipe.network, recipe.training.inner, generator).to(device)
     if watch is not None:
         watch(model)
-    going_on = resume and folder.state.exists()
-    folder.forget_after(load_training_iteration(folder.state) if going_on else 0)
+    taken = load_training_iteration(folder.state) if resume and folder.state.exists() else 0
     pretraining = recipe.training.pretraining
     before = pretraining.episodes if pretraining else 0
     training = meta_train(
@@ -164,12 +163,15 @@ def train_in_folder(
         save_every=save_every,
         resume=resume,
     )
+    folder.forget_after(taken)  # Not before `meta_train` has found the state to be this run's.
+    finished = taken == recipe.training.total
     last: EvaluationResult | None = None
     with folder.metrics.open("a", encoding="utf-8") as metrics:
         for record in training:
             epochs = max(0, record.iteration - before) / recipe.training.epoch
-            metrics.write(json.dumps(log_record(record, epochs)) + "\n")
-            metrics.flush()
+            if not finished:  # Else this is its last evaluation, which stands there already.
+                metrics.write(json.dumps(log_record(record, epochs)) + "\n")
+                metrics.flush()
             if isinstance(record, EvaluationResult):
                 last = record
             yield record
