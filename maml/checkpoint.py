@@ -52,9 +52,9 @@ def save_model(path: Path, model: MetaNetwork, provenance: Mapping[str, Any]) ->
     }
     data = safetensors.torch.save(tensors, metadata=_describe(model))
     record = {**provenance, "sha256": hashlib.sha256(data).hexdigest()}
-    write_atomically(path, data)
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path.with_suffix(".json"), text.encode())
+    # Together: weights with another file's provenance beside them would be refused.
+    _write_together({path: data, path.with_suffix(".json"): text.encode()})
 
 
 def load_pretrained(
@@ -130,16 +130,17 @@ def load_training(path: Path, model: MetaNetwork, settings: MetaTraining) -> Tra
             f"{path} belongs to a run with other settings; resume with the settings it was started "
             "with, or choose another folder."
         )
-    prefix = "model/"
-    _fill(
-        path, model, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    )
-    prefix = "moment/"
-    return TrainingState(
-        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
-        tensors["generator"],
-        int(metadata["iteration"]),
-    )
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "moment": {}, "generator": {}}
+    for key, value in tensors.items():
+        part, _, name = key.partition("/")
+        if part not in parts:
+            raise CheckpointError(f"{path} is not the state of a run: it holds {key!r}.")
+        parts[part][name] = value
+    _fill(path, model, parts["model"])
+    state = parts["generator"].get("")
+    if state is None or not _is_generator_state(state):
+        raise CheckpointError(f"{path} does not hold the state of a random generator.")
+    return TrainingState(parts["moment"], state, _iteration(path, metadata))
 
 
 def load_training_iteration(path: Path) -> int:
@@ -148,10 +149,24 @@ def load_training_iteration(path: Path) -> int:
     Raises:
         CheckpointError: if the file is broken.
     """
+    return _iteration(path, _open(path)[0])
+
+
+def _iteration(path: Path, metadata: Mapping[str, str]) -> int:
+    iteration = metadata.get("iteration", "")
+    if not iteration.isdecimal():
+        raise CheckpointError(
+            f"{path} is not the state of a run: its header gives {iteration!r} as steps taken."
+        )
+    return int(iteration)
+
+
+def _is_generator_state(state: Tensor) -> bool:
     try:
-        return int(_open(path)[0]["iteration"])
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} is not the state of a run: {error}") from error
+        torch.Generator().set_state(state)
+    except (RuntimeError, TypeError):
+        return False
+    return True
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -160,24 +175,32 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: if it cannot be written; the text names the file.
     """
-    temporary = None
+    _write_together({Path(path): data})
+
+
+def _write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files of one folder; none takes its place before all of them are on the disk."""
+    temporary: dict[Path, str] = {}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
-            temporary = file.name
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        for path, data in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
+                temporary[path] = file.name
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary[path], 0o644)
+        for path in contents:
+            os.replace(temporary.pop(path), path)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
         raise OSError(
             error.errno,
             f"Cannot write {path}: {error.strerror}. Free space or choose another folder",
         ) from error
+    finally:
+        for left_over in temporary.values():
+            with contextlib.suppress(OSError):
+                os.unlink(left_over)
 
 
 def _describe(model: MetaNetwork) -> dict[str, str]:
@@ -219,8 +242,8 @@ def _from_hub(name: str, revision: str | None) -> Path:
         with contextlib.suppress(EntryNotFoundError):
             hf_hub_download(name, "model.json", revision=revision)
     except (HfHubHTTPError, EntryNotFoundError, HFValidationError, OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"Cannot get {name!r} from the Hugging Face Hub: {first}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"Cannot get {name!r} from the Hugging Face Hub: {reason}") from error
     return Path(path)
 
 
@@ -237,7 +260,8 @@ def _provenance(path: Path, data: bytes) -> dict[str, Any]:
     if expected is not None and expected != found:
         raise CheckpointError(
             f"{path.with_suffix('.safetensors')} was changed or cut short after it was written: "
-            f"its SHA-256 is {found[:12]}..., {path.name} says {str(expected)[:12]}.... Fetch it again."
+            f"its SHA-256 is {found[:12]}..., {path.name} says {str(expected)[:12]}.... Fetch it "
+            "again."
         )
     return record
 
