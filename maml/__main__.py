@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -45,15 +46,16 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         run: Callable[[argparse.Namespace], None] = options.run
         run(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("maml: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read the output has gone; what is left of it must not fail again on leaving.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError) as error:
         print("maml:", " ".join(str(error).split()), file=sys.stderr)
@@ -157,7 +159,7 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
 
 def _device(name: str) -> str:
     try:
-        torch.empty(1, device=name)
+        torch.ones(1, device=name).item()
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
         raise ValueError(f"Device {name!r} cannot be used here: {first}") from error
@@ -166,7 +168,7 @@ def _device(name: str) -> str:
 
 def _characters(source: str | None, framing: Framing) -> tuple[CharacterSet, str]:
     if source == "synthetic":
-        return generate_alphabets(), "generated alphabets"
+        return generate_alphabets(framing=framing), "generated alphabets"
     return load_omniglot(source, framing=framing), "Omniglot"
 
 
@@ -376,4 +378,5 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(main())
