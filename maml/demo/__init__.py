@@ -12,7 +12,7 @@ import maml
 from maml.demo.draw_tab import build_draw_tab, warm_up
 from maml.demo.sketchpad import Document
 from maml.demo.strings import STRINGS, Language
-from maml.demo.train_tab import build_train_tab
+from maml.demo.train_tab import WeightsBanner, build_train_tab
 from maml.model import MetaNetwork
 
 __all__ = ["LAUNCH", "STRINGS", "build_demo"]
@@ -66,11 +66,12 @@ def build_demo(weights: str | Path | None = None) -> gr.Blocks:
     ) as demo:
         title = gr.HTML(_title("en"), elem_classes="maml-title")
         session_weights = gr.State(None)
-        with gr.Tabs():
+        with gr.Tabs() as tabs:
             with gr.Tab(STRINGS["en"]["tab_draw"], id="draw") as draw_tab:
+                banner = WeightsBanner()
                 sketchpad = build_draw_tab(load_model, session_weights)
             with gr.Tab(STRINGS["en"]["tab_train"], id="train") as train_tab:
-                training = build_train_tab(session_weights)
+                training = build_train_tab(session_weights, banner, tabs)
 
         def on_language(document: Document) -> list[Any]:
             words = STRINGS[document.language]
@@ -88,6 +89,14 @@ def build_demo(weights: str | Path | None = None) -> gr.Blocks:
             trigger_mode="always_last",
             show_progress="hidden",
             queue=True,
+            api_visibility="private",
+        )
+        # Other weights make the page ask again.
+        session_weights.change(
+            lambda path: gr.update(weights=path or "shipped"),
+            session_weights,
+            sketchpad,
+            show_progress="hidden",
             api_visibility="private",
         )
     return demo.queue(max_size=64)

@@ -20,6 +20,7 @@ import gradio as gr
 import torch
 
 from maml.config import RECIPES, Recipe
+from maml.demo.hub import push_to_hub
 from maml.demo.strings import Language
 from maml.demo.train_session import (
     SETTINGS,
@@ -70,8 +71,9 @@ def _script() -> str:
 class TrainingBoard(gr.HTML):
     """State, curves, tasks just solved, accuracy by inner step, log and earlier runs.
 
-    Python shows things through props (`live`, `glance`, `earlier`, `language`).  The page's event
-    ``remove`` brings the number of a run.
+    Python shows things through props: `live`, `glance`, `earlier`, each JSON text (Gradio would wrap
+    every array in a proxy and compare all of it), and `language`.  The page's event ``remove``
+    brings the number of a run.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class TrainingBoard(gr.HTML):
             apply_default_css=False,
             live=live,
             glance=glance,
-            earlier=earlier or [],
+            earlier=earlier,
             language=language,
             **settings,
         )
@@ -133,18 +135,32 @@ class TrainTab:
     """What the rest of the page needs of the Train tab.
 
     Args:
-        weights_chosen: registers a listener to be run after other weights were chosen to draw with.
         texts: components whose texts depend on the language.
         translate: updates of `texts`, in their order.
     """
 
-    weights_chosen: Callable[..., Any]
     texts: Sequence[Any]
     translate: Callable[[Language], list[Any]]
 
 
+class WeightsBanner:
+    """Says, above the sketchpad, that it draws with a session's own weights, and leads back."""
+
+    def __init__(self) -> None:
+        words = TRAIN_STRINGS["en"]
+        with gr.Row(visible=False, elem_classes="maml-banner") as self.row:
+            self.text = gr.Markdown()
+            self.back = gr.Button(words["draw_back"], min_width=110, scale=0)
+
+    def updates(self, text: str | None) -> dict[Any, Any]:
+        """Show a text, or with None nothing."""
+        return {self.row: gr.update(visible=text is not None), self.text: text or ""}
+
+
 def build_train_tab(
     session_weights: gr.State,
+    banner: WeightsBanner,
+    tabs: gr.Tabs,
     *,
     at_a_time: int | None = None,
     folder: str | os.PathLike[str] | None = None,
@@ -154,6 +170,8 @@ def build_train_tab(
     Args:
         session_weights: gets the path of a checkpoint, for the Draw tab of the same session, or
             None for the shipped weights.
+        banner: in the Draw tab.
+        tabs: whose tab "draw" is shown when weights were chosen.
         at_a_time: how many trainings may run at once; None takes `MAML_TRAININGS`, else 1.
         folder: where runs are kept; None takes `MAML_RUNS`, else a temporary folder.
 
@@ -167,61 +185,82 @@ def build_train_tab(
     devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
 
     session_state = gr.State(None, delete_callback=_close)
+    language_state = gr.State("en")
     texts = _Texts()
     with gr.Row(elem_classes="maml-train"):
-        with gr.Column(scale=4, min_width=300):
-            recipe = texts.add(
-                gr.Radio(value=_RECIPE, choices=_recipe_choices("en"), **_labels("recipe")),
-                lambda language: {
-                    **_labels("recipe", language),
-                    "choices": _recipe_choices(language),
-                },
-            )
-            source = texts.add(
-                gr.Radio(value="omniglot", choices=_source_choices("en"), **_labels("source")),
-                lambda language: {
-                    **_labels("source", language),
-                    "choices": _source_choices(language),
-                },
-            )
-            with gr.Row(elem_classes="maml-buttons"):
-                start = texts.add_button("start", variant="primary")
-                pause = texts.add_button("pause", interactive=False)
-                stop = texts.add_button("stop", interactive=False)
-            resume = texts.add_button("resume", visible=False)
-            problem = gr.Markdown(visible=False, elem_classes="maml-problem")
-            values = values_of(RECIPES[_RECIPE])
-            inputs: dict[str, Any] = {}
-            for group, keys in _GROUPS.items():
-                with (
-                    texts.add(
-                        gr.Accordion(words[group], open=group == "group_tasks"),
-                        functools.partial(_label_only, group),
-                    ),
-                    gr.Row(elem_classes="maml-settings"),
-                ):
-                    for key in keys:
-                        inputs[key] = texts.add_labelled(_setting(key, values[key]), key)
-                    if group == "group_run":
-                        device = texts.add_labelled(
-                            gr.Dropdown(value="cpu", choices=devices, min_width=140), "device"
-                        )
-                        minutes = texts.add(
-                            gr.Number(value=most_minutes, min_width=140),
-                            lambda language: _minutes_labels(most_minutes, language),
-                        )
+        with gr.Column(scale=4, min_width=300, elem_classes="maml-left"):
+            with gr.Column(elem_classes="maml-first"):
+                recipe = texts.add(
+                    gr.Radio(value=_RECIPE, choices=_recipe_choices("en"), **_labels("recipe")),
+                    lambda language: {
+                        **_labels("recipe", language),
+                        "choices": _recipe_choices(language),
+                    },
+                )
+                source = texts.add(
+                    gr.Radio(value="omniglot", choices=_source_choices("en"), **_labels("source")),
+                    lambda language: {
+                        **_labels("source", language),
+                        "choices": _source_choices(language),
+                    },
+                )
+                with gr.Row(elem_classes="maml-buttons"):
+                    start = texts.add_button("start", variant="primary")
+                    pause = texts.add_button("pause", interactive=False)
+                    go_on = texts.add_button("go_on", visible=False)
+                    stop = texts.add_button("stop", interactive=False)
+                resume = texts.add_button("resume", visible=False)
+                problem = gr.Markdown(visible=False, elem_classes="maml-problem")
+            with gr.Column(elem_classes="maml-later"):
+                values = values_of(RECIPES[_RECIPE])
+                inputs: dict[str, Any] = {}
+                for group, keys in _GROUPS.items():
+                    with (
+                        texts.add(
+                            gr.Accordion(words[group], open=group == "group_tasks"),
+                            functools.partial(_label_only, group),
+                        ),
+                        gr.Row(elem_classes="maml-settings"),
+                    ):
+                        for key in keys:
+                            inputs[key] = texts.add_labelled(_setting(key, values[key]), key)
+                        if group == "group_run":
+                            device = texts.add_labelled(
+                                gr.Dropdown(value="cpu", choices=devices, min_width=140), "device"
+                            )
+                            minutes = texts.add(
+                                gr.Number(value=most_minutes, min_width=140),
+                                lambda language: _minutes_labels(most_minutes, language),
+                            )
         with gr.Column(scale=9, min_width=320):
             board = TrainingBoard(elem_id="training-board")
             with gr.Row(elem_classes="maml-buttons"):
                 draw_with = texts.add_button("draw_with", variant="primary", interactive=False)
-                draw_back = texts.add_button("draw_back", visible=False)
                 checkpoint = texts.add_button("download_checkpoint")
                 figure = texts.add_button("download_figure")
                 table = texts.add_button("download_csv")
             file = gr.DownloadButton(visible="hidden", elem_id="train-file")
+            with texts.add(
+                gr.Accordion(words["hub"], open=False), functools.partial(_label_only, "hub")
+            ):
+                texts.add(
+                    gr.Markdown(words["hub_note"], elem_classes="maml-note"),
+                    lambda language: {"value": TRAIN_STRINGS[language]["hub_note"]},
+                )
+                with gr.Row(elem_classes="maml-settings"):
+                    hub_name = texts.add_labelled(gr.Textbox(max_lines=1), "hub_name")
+                    hub_token = texts.add_labelled(
+                        gr.Textbox(type="password", max_lines=1), "hub_token"
+                    )
+                    hub_private = texts.add(
+                        gr.Checkbox(value=True, min_width=110),
+                        functools.partial(_label_only, "hub_private"),
+                    )
+                hub_push = texts.add_button("hub_push")
+                hub_done = gr.Markdown()
 
     ordered = [inputs[setting.key] for setting in SETTINGS]
-    controls = [board, start, pause, stop, resume, draw_with]
+    controls = [board, start, pause, go_on, stop, resume, draw_with]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     # ---- settings
@@ -234,18 +273,19 @@ def build_train_tab(
         keys = (setting.key for setting in SETTINGS)
         return recipe_of(name, dict(zip(keys, given, strict=True)))
 
-    def on_settings(name: str, *given: Any) -> Any:
+    def on_settings(language: Language, name: str, *given: Any) -> Any:
         try:
             read_settings(name, given)
         except ValueError as error:
-            return gr.update(value=words["bad_settings"].format(text=error), visible=True)
+            text = TRAIN_STRINGS[language]["bad_settings"].format(text=error)
+            return gr.update(value=text, visible=True)
         return gr.update(visible=False)
 
     recipe.input(on_recipe, recipe, ordered, **quiet)
     gr.on(
         [component.change for component in ordered],
         on_settings,
-        [recipe, *ordered],
+        [language_state, recipe, *ordered],
         problem,
         trigger_mode="always_last",
         **quiet,
@@ -255,25 +295,26 @@ def build_train_tab(
 
     def show(session: TrainSession, run: Run, seen: int) -> dict[Any, Any]:
         """Updates that bring the page up to date; `seen` glances are there already."""
-        news: dict[str, Any] = {"live": run.live()}
+        news: dict[str, Any] = {"live": json.dumps(run.live())}
         if run.glances != seen:
-            news["glance"] = run.glance()
+            news["glance"] = json.dumps(run.glance())
         return {
             board: gr.update(**news),
             start: gr.update(interactive=run.over),
             pause: gr.update(
-                interactive=run.state in ("training", "evaluating", "paused"),
-                value=words["go_on" if run.state == "paused" else "pause"],
+                interactive=run.state in ("training", "evaluating"), visible=run.state != "paused"
             ),
+            go_on: gr.update(visible=run.state == "paused"),
             stop: gr.update(interactive=not run.over and run.state != "stopping"),
             resume: gr.update(visible=run.over and run.can_go_on),
             draw_with: gr.update(interactive=run.has_weights),
         }
 
+    def earlier_runs(session: TrainSession) -> str:
+        return json.dumps([run.outline() for run in session.earlier])
+
     def train(session: TrainSession, run: Run, *, again: bool) -> Iterator[dict[Any, Any]]:
-        earlier = [one.outline() for one in session.earlier]
-        first: dict[Any, Any] = {session_state: session, board: gr.update(earlier=earlier)}
-        yield first
+        yield {session_state: session, board: gr.update(earlier=earlier_runs(session))}
         seen = 0 if not again else run.glances
         last: dict[Any, Any] = {}
         for _ in follow(run, slots, resume=again):
@@ -302,17 +343,20 @@ def build_train_tab(
             )
             yield from train(session, run, again=False)
 
-    def on_resume(session: TrainSession | None) -> Iterator[dict[Any, Any]]:
+    def on_resume(session: TrainSession | None, language: Language) -> Iterator[dict[Any, Any]]:
         run = session.current if session else None
-        if session is None or run is None or not run.can_go_on or session.busy:
-            raise gr.Error(words["no_runs"], print_exception=False)
+        if session is None or run is None or not run.can_go_on:
+            raise gr.Error(TRAIN_STRINGS[language]["no_runs"], print_exception=False)
         with _as_page_errors():
             yield from train(session, run, again=True)
 
     def on_pause(session: TrainSession | None) -> None:
-        run = session.current if session else None
-        if run is not None:
-            run.go_on() if run.state == "paused" else run.pause()
+        if session is not None and session.current is not None:
+            session.current.pause()
+
+    def on_go_on(session: TrainSession | None) -> None:
+        if session is not None and session.current is not None:
+            session.current.go_on()
 
     def on_stop(session: TrainSession | None) -> None:
         if session is not None and session.current is not None:
@@ -323,55 +367,77 @@ def build_train_tab(
             return gr.skip()
         with _as_page_errors():
             session.remove(number)
-        return gr.update(earlier=[one.outline() for one in session.earlier])
+        return gr.update(earlier=earlier_runs(session))
 
     # A place in Gradio's queue could not be shown in the page's language, nor be left by the button
     # that stops: whose turn it is is decided by `slots`.
     long: dict[str, Any] = {**quiet, "concurrency_limit": None}
     settings = [recipe, source, device, minutes, *ordered]
     start.click(on_start, [session_state, *settings], [session_state, *controls], **long)
-    resume.click(on_resume, session_state, [session_state, *controls], **long)
+    resume.click(on_resume, [session_state, language_state], [session_state, *controls], **long)
     pause.click(on_pause, session_state, None, **long)
+    go_on.click(on_go_on, session_state, None, **long)
     stop.click(on_stop, session_state, None, **long)
     board.remove(on_remove, [session_state, board], board, trigger_mode="multiple", **long)
 
     # ---- the result
 
-    def on_draw_with(session: TrainSession | None) -> dict[Any, Any]:
-        run = _latest(session, words["no_weights"])
+    def on_draw_with(session: TrainSession | None, language: Language) -> dict[Any, Any]:
+        run = _latest(session, TRAIN_STRINGS[language]["no_weights"])
         assert session is not None
         with _as_page_errors():
             path = session.frozen_weights(run)
-        gr.Info(words["drawing_with"].format(number=run.number))
-        return {session_weights: str(path), draw_back: gr.update(visible=True)}
+        text = TRAIN_STRINGS[language]["drawing_with"].format(number=run.number)
+        return {
+            session_weights: str(path),
+            tabs: gr.Tabs(selected="draw"),
+            **banner.updates(text),
+        }
 
     def on_draw_back() -> dict[Any, Any]:
-        gr.Info(words["drawing_back"])
-        return {session_weights: None, draw_back: gr.update(visible=False)}
+        return {session_weights: None, **banner.updates(None)}
 
-    def download(make: Callable[[TrainSession, Run], Path]) -> Callable[[Any], str]:
-        def write(session: TrainSession | None) -> str:
-            run = _latest(session, words["no_runs"])
+    def download(make: Callable[[TrainSession, Run], Path]) -> Callable[..., str]:
+        def write(session: TrainSession | None, language: Language) -> str:
+            run = _latest(session, TRAIN_STRINGS[language]["no_runs"])
             assert session is not None
             with _as_page_errors():
                 return str(make(session, run))
 
         return write
 
-    draw_with.click(on_draw_with, session_state, [session_weights, draw_back], **quiet)
-    draw_back.click(on_draw_back, None, [session_weights, draw_back], **quiet)
+    def on_push(
+        session: TrainSession | None, language: Language, name: str, token: str, private: bool
+    ) -> Iterator[dict[Any, Any]]:
+        run = _latest(session, TRAIN_STRINGS[language]["no_weights"])
+        assert session is not None
+        yield {hub_token: "", hub_done: ""}
+        with _as_page_errors():
+            path = session.frozen_weights(run)
+            url = push_to_hub(path, name, token, private=bool(private))
+        yield {hub_done: TRAIN_STRINGS[language]["hub_done"].format(url=url)}
+
+    whose = [session_state, language_state]
+    banner_parts = [session_weights, banner.row, banner.text]
+    chosen = draw_with.click(on_draw_with, whose, [tabs, *banner_parts], **quiet)
+    chosen.success(None, None, None, js="() => window.scrollTo(0, 0)")
+    banner.back.click(on_draw_back, None, banner_parts, **quiet)
     for button, make in (
         (checkpoint, TrainSession.checkpoint),
         (figure, TrainSession.figure),
         (table, lambda session, run: session.csv()),
     ):
-        written = button.click(download(make), session_state, file, **quiet)
+        written = button.click(download(make), whose, file, **quiet)
         written.success(None, None, None, js=_TAKE_FILE)
+    hub_push.click(
+        on_push, [*whose, hub_name, hub_token, hub_private], [hub_token, hub_done], **quiet
+    )
 
     def translate(language: Language) -> list[Any]:
-        return [gr.update(language=language), *texts.translate(language)]
+        back = TRAIN_STRINGS[language]["draw_back"]
+        return [language, gr.update(language=language), back, *texts.translate(language)]
 
-    return TrainTab(session_weights.change, [board, *texts.components], translate)
+    return TrainTab([language_state, board, banner.back, *texts.components], translate)
 
 
 # ---- small parts ---------------------------------------------------------------------------------
@@ -410,7 +476,7 @@ class _Texts:
         return self.add(component, functools.partial(_labels, key))
 
     def add_button(self, key: str, **settings: Any) -> Any:
-        button = gr.Button(TRAIN_STRINGS["en"][key], min_width=110, **settings)
+        button = gr.Button(TRAIN_STRINGS["en"][key], min_width=60, **settings)
         self.components.append(button)
         self._updates.append(lambda language: {"value": TRAIN_STRINGS[language][key]})
         return button

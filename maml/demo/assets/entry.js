@@ -267,6 +267,7 @@
   }
 
   watch("answer", receive);
+  watch("weights", () => settle());
   watch("check", () => {
     const news = props.check;
     const doc = news && asked.get(news.revision);

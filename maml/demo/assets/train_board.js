@@ -1,8 +1,8 @@
 /* What a training looks like: state, curves, tasks just solved, accuracy by inner step, log, runs.
  *
  * Gradio runs this with `element`, `trigger`, `props` and `watch`.  Python pushes the props `live`
- * (the latest run), `glance` (tasks just solved), `earlier` (other runs of the session) and
- * `language`; the page sends {remove: number} with the event "remove".
+ * (the latest run), `glance` (tasks just solved), `earlier` (other runs of the session), all of them
+ * JSON texts, and `language`; the page sends {remove: number} with the event "remove".
  */
 (() => {
   "use strict";
@@ -59,19 +59,19 @@
     const curveKey = () => h("p", { class: "key" },
       h("span", { class: "swatch train" }), t("train_line"),
       h("span", { class: "swatch test" }), t("test_line"));
+    parts.logPanel = h("section", { class: "panel" }, h("h2", {}, t("log")), parts.log);
     parts.extra = h("div", { class: "pair" },
       h("section", { class: "panel" }, h("h2", {}, t("tasks_title")),
         h("p", { class: "note" }, t("tasks_note")), parts.tasks),
-      figure(t("steps_title"), parts.stepsSvg,
-        h("div", {}, h("p", { class: "note" }, t("steps_note")), parts.stepsKey)));
+      h("div", { class: "stack" }, figure(t("steps_title"), parts.stepsSvg,
+        h("div", {}, h("p", { class: "note" }, t("steps_note")), parts.stepsKey)), parts.logPanel));
     parts.runsPanel = h("section", { class: "panel" }, h("h2", {}, t("runs")), parts.runs);
-    parts.logPanel = h("section", { class: "panel" }, h("h2", {}, t("log")), parts.log);
     root.replaceChildren(
       h("section", { class: "panel head" }, parts.status, parts.bar, parts.facts),
       h("div", { class: "pair" },
         figure(t("accuracy"), parts.accuracySvg, curveKey()),
         figure(t("loss"), parts.lossSvg, curveKey())),
-      parts.extra, parts.logPanel, parts.runsPanel);
+      parts.extra, parts.runsPanel);
     parts.accuracy = new TrainChart.Chart(parts.accuracySvg, { width: 520, height: 280 });
     parts.loss = new TrainChart.Chart(parts.lossSvg, { width: 520, height: 280 });
     parts.steps = new TrainChart.Chart(parts.stepsSvg, { width: 520, height: 240, whole: true });
@@ -269,8 +269,8 @@
   }
 
   function show() {
-    const live = props.live ?? null;
-    const earlier = props.earlier ?? [];
+    const live = JSON.parse(props.live || "null");
+    const earlier = JSON.parse(props.earlier || "[]");
     showState(live);
     showCurves(live, earlier);
     showSteps(live);
@@ -283,12 +283,12 @@
     shownRuns = "";
     build();
     show();
-    showTasks(props.glance);
+    showTasks(JSON.parse(props.glance || "null"));
   }
 
   watch("live", show);
   watch("earlier", show);
-  watch("glance", () => showTasks(props.glance));
+  watch("glance", () => showTasks(JSON.parse(props.glance || "null")));
   watch("language", rebuild);
   rebuild();
   root.dataset.ready = "yes";
