@@ -130,9 +130,16 @@ class SupportSet:
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        images = as_ink_batch(self.images)
-        labels = torch.as_tensor(self.labels)
-        names = tuple(str(name) for name in self.names)
+        # Copies: what the caller does to the drawings later must not change the examples.
+        images = as_ink_batch(self.images).detach().clone()
+        try:
+            labels = torch.as_tensor(self.labels).clone()
+            names = tuple(str(name) for name in self.names)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                "labels must be whole numbers, one for each image, and names a list of texts: "
+                f"{error}."
+            ) from error
         if not 2 <= len(names) <= LARGEST_WAYS:
             raise ValueError(
                 f"A learner tells 2 to {LARGEST_WAYS} symbols apart; {len(names)} names came."
@@ -209,6 +216,8 @@ def as_ink_batch(images: object) -> Tensor:
     try:
         if isinstance(images, Sequence):
             images = np.stack([np.asarray(image) for image in images])
+        elif isinstance(images, np.ndarray):
+            images = images.copy()  # Arrays may be read-only or run backwards, tensors may not.
         batch = torch.as_tensor(images)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"The images cannot be made one array of ink: {error}.") from error
