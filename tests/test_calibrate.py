@@ -1,0 +1,150 @@
+"""Calibration: temperature and the "none of these" score, fitted on what was not trained on."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import maml.calibrate
+from maml import CharacterSet, EpisodeShape, InnerLoop, evaluate
+from maml.calibrate import calibrate, stranger_features
+from maml.config import NetworkSettings
+from maml.data.episodes import EpisodeSampler
+from maml.evaluate import FeatureTable, adapt_task
+from maml.model import SketchNet, build_model
+
+
+def network(data: CharacterSet) -> SketchNet:
+    """Untrained, but normalised by the statistics of the drawings."""
+    loop = InnerLoop(steps=3, evaluation_steps=3, rate=3.0)
+    model = build_model(NetworkSettings(channels=8), loop, torch.Generator().manual_seed(1))
+    assert isinstance(model, SketchNet)
+    for layer in model.modules():
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            layer.momentum = 1.0
+    with torch.no_grad():
+        model.train().embed(torch.from_numpy(data.images[:, 0, None]).float() / 255)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def calibrated(small_alphabets: CharacterSet) -> SketchNet:
+    model = network(small_alphabets)
+    calibrate(model, small_alphabets, seed=3, rounds=1)
+    return model
+
+
+def test_probabilities_become_honest(small_alphabets: CharacterSet, calibrated: SketchNet) -> None:
+    for shape in (EpisodeShape(5, 1, 5), EpisodeShape(10, 5, 5)):
+        before = evaluate(network(small_alphabets), small_alphabets, shape, tasks=30, seed=50)
+        after = evaluate(calibrated, small_alphabets, shape, tasks=30, seed=50)
+        # Honesty changes no answer.
+        assert after.accuracy == pytest.approx(before.accuracy, abs=0.01)
+        assert after.loss < before.loss
+        assert after.calibration_error < 0.5 * before.calibration_error
+        assert after.calibration_error < 0.1
+
+
+def test_score_tells_strangers_from_known_ones(
+    small_alphabets: CharacterSet, calibrated: SketchNet
+) -> None:
+    sampler = EpisodeSampler(small_alphabets, torch.Generator().manual_seed(70))
+    table = FeatureTable(calibrated, small_alphabets)
+    shape, scores = EpisodeShape(5, 3, 5), [[], []]
+    for _ in range(30):
+        characters, drawings = sampler.sample_rows(shape)
+        features = table(characters, drawings)
+        learner = adapt_task(calibrated, features[:, :3], 3)
+        known = features[:, 3:].flatten(0, 1)
+        strange = stranger_features(sampler, table, characters, 25, shape)
+        for kind, queries in enumerate((known, strange)):
+            scores[kind] += learner.unknown_of_features(queries).tolist()
+    known_scores, strange_scores = map(np.array, scores)
+    area = (strange_scores[:, None] > known_scores).mean()
+    assert area > 0.7  # Features without any training do this well.
+    limit = calibrated.unknown_threshold
+    false_alarms, missed = (known_scores > limit).mean(), (strange_scores <= limit).mean()
+    assert abs(false_alarms - missed) < 0.15
+
+
+def test_calibrating_touches_nothing_else(
+    small_alphabets: CharacterSet, calibrated: SketchNet
+) -> None:
+    changed = {"temperature_weights", "unknown_weights", "unknown_limit"}
+    for name, value in network(small_alphabets).state_dict().items():
+        assert torch.equal(value, calibrated.state_dict()[name]) == (name not in changed), name
+
+
+def test_same_seed_same_calibration_and_no_global_randomness(
+    small_alphabets: CharacterSet, calibrated: SketchNet
+) -> None:
+    state = torch.get_rng_state()
+    other = network(small_alphabets)
+    # An earlier calibration leaves no trace.
+    other.temperature_weights.fill_(1)
+    other.unknown_weights.fill_(1)
+    calibrate(other, small_alphabets, seed=3, rounds=1)
+    assert torch.equal(other.temperature_weights, calibrated.temperature_weights)
+    assert torch.equal(other.unknown_weights, calibrated.unknown_weights)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_temperature_is_the_one_that_fits_best() -> None:
+    """Logits that were sharpened by a known amount for each size are softened by it again."""
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.tensor([0.4, 0.3, -0.2])
+    answered = []
+    for ways in (2, 5, 20):
+        for shots in (1, 5):
+            honest = torch.randn(4000, ways, generator=generator) * 1.5
+            labels = honest.softmax(1).multinomial(1, generator=generator)[:, 0]
+            size = torch.tensor([1.0, math.log(ways), math.log(shots)])
+            sharpened = honest * (size @ truth).exp()
+            answered.append((sharpened, labels, size.expand(len(labels), -1)))
+    found = maml.calibrate._fit_temperature(answered)
+    torch.testing.assert_close(found, truth, rtol=0, atol=0.06)
+
+
+def test_score_is_the_logistic_regression_and_its_limit_balances_errors() -> None:
+    generator = torch.Generator().manual_seed(0)
+    terms = torch.cat([torch.ones(20000, 1), torch.randn(20000, 2, generator=generator)], dim=1)
+    truth = torch.tensor([-1.0, 2.0, -0.5])
+    outside = (terms @ truth).sigmoid().bernoulli(generator=generator)
+    weights, limit = maml.calibrate._fit_unknown(terms, outside)
+    torch.testing.assert_close(weights, truth, rtol=0, atol=0.1)
+    scores = (terms @ weights).sigmoid()
+    false_alarms = float((scores[outside == 0] > limit).float().mean())
+    missed = float((scores[outside == 1] <= limit).float().mean())
+    assert false_alarms == pytest.approx(missed, abs=0.01)
+    assert 0.1 < missed < 0.4
+
+
+def test_strangers_are_not_of_the_task_and_live_next_door() -> None:
+    data = CharacterSet(
+        np.arange(12, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 28, 28), np.uint8),
+        tuple(map(str, range(12))),
+        ("a",) * 6 + ("b",) * 6,
+        (True,) * 12,
+    )
+
+    class Stem:
+        def __call__(self, characters: torch.Tensor, drawings: torch.Tensor) -> torch.Tensor:
+            assert int(drawings.max()) < 4
+            return characters[:, None, None]
+
+    sampler = EpisodeSampler(data, torch.Generator().manual_seed(0))
+    task = torch.tensor([1, 2, 3])
+    for within, wanted in ((True, {0, 4, 5}), (False, {0, 4, 5, 6, 7, 8, 9, 10, 11})):
+        shape = EpisodeShape(3, 1, 1, within_alphabet=within)
+        found = stranger_features(sampler, Stem(), task, 200, shape)  # type: ignore[arg-type]
+        assert found.shape == (200, 1)
+        assert set(found.flatten().tolist()) == wanted
+    # An alphabet that is used up: strangers come from the others.
+    whole = torch.arange(6)
+    shape = EpisodeShape(6, 1, 1, within_alphabet=True)
+    found = stranger_features(sampler, Stem(), whole, 200, shape)  # type: ignore[arg-type]
+    assert set(found.flatten().tolist()) == set(range(6, 12))

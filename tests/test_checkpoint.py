@@ -1,0 +1,466 @@
+"""Weights on disk: the round trip, every way a file can be wrong, disks that refuse."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from maml import CheckpointError, InnerLoop, MetaTraining, load_pretrained
+from maml.checkpoint import (
+    BUNDLED,
+    load_training,
+    load_training_iteration,
+    save_model,
+    save_training,
+    write_atomically,
+)
+from maml.config import NetworkSettings
+from maml.model import MetaNetwork, SketchNet, build_model
+
+LOOP = InnerLoop(steps=2, evaluation_steps=7, rate=0.3, learned_rates=True)
+
+
+def network(kind: str = "sketch", seed: int = 0, channels: int = 4) -> MetaNetwork:
+    settings = NetworkSettings(kind, channels=channels, ways=3, adaptable=2)  # type: ignore[arg-type]
+    model = build_model(settings, LOOP, torch.Generator().manual_seed(seed))
+    if isinstance(model, SketchNet):
+        model.unknown_limit.fill_(0.37)
+        model.temperature_weights.copy_(torch.tensor([0.1, 0.2, 0.3]))
+    return model
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    save_model(path, network(), {"recipe": "made by a test", "seed": 5})
+    return path
+
+
+def parts(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(str(path), framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Tensor], dict[str, str]], Any]) -> None:
+    """Change a weights file and leave no checksum to tell."""
+    tensors, metadata = parts(path)
+    change(tensors, metadata)
+    path.write_bytes(safetensors.torch.save(tensors, metadata))
+    path.with_suffix(".json").unlink()
+
+
+# The round trip ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["notebook", "sketch"])
+def test_weights_survive_the_round_trip(tmp_path: Path, kind: str) -> None:
+    path, model = tmp_path / "deep" / "folder" / "model.safetensors", network(kind, seed=3)
+    save_model(path, model, {"recipe": "r", "note": "äöü 字"})
+    for source in (path, str(path)):
+        loaded = load_pretrained(source)
+        assert type(loaded) is type(model)
+        assert loaded.settings == model.settings
+        assert loaded.inner == LOOP
+        assert not loaded.training
+        assert loaded.state_dict().keys() == model.state_dict().keys()
+        for name, value in model.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], value), name
+        assert loaded.unknown_threshold == model.unknown_threshold
+        assert loaded.provenance["note"] == "äöü 字"
+        assert loaded.provenance["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert "äöü 字" in path.with_suffix(".json").read_text(encoding="utf-8")
+
+
+def test_weights_need_no_record_beside_them(weights: Path) -> None:
+    weights.with_suffix(".json").unlink()
+    assert load_pretrained(weights).provenance == {}
+
+
+def test_loading_leaves_global_randomness_alone(weights: Path) -> None:
+    state = torch.get_rng_state()
+    load_pretrained(weights)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_bundled_weights_describe_themselves() -> None:
+    model = load_pretrained()
+    assert model.provenance["recipe"] == "flagship"
+    assert model.provenance["framing"] == "fit"
+    assert {"seed", "commit", "data", "settings"} <= model.provenance.keys()
+    assert BUNDLED.stat().st_size < 5_000_000
+    assert isinstance(model, SketchNet)
+    assert 0 < model.unknown_threshold < 1
+
+
+def test_missing_bundled_weights_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maml.checkpoint.BUNDLED", tmp_path / "flagship.safetensors")
+    with pytest.raises(
+        CheckpointError, match=r"bundled weights are not at .*flagship.*name a file"
+    ):
+        load_pretrained()
+
+
+# Files that are wrong ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("with_record", [True, False])
+@pytest.mark.parametrize("length", [0, 7, 100, -1])
+def test_truncated_file(weights: Path, length: int, with_record: bool) -> None:
+    weights.write_bytes(weights.read_bytes()[:length])
+    if with_record:
+        message = r"was changed or cut short after it was written: its SHA-256 is \w{12}.*Fetch it"
+    else:
+        weights.with_suffix(".json").unlink()
+        message = r"is not a whole safetensors file .* may be cut short\. Fetch it again"
+    with pytest.raises(CheckpointError, match=message):
+        load_pretrained(weights)
+
+
+def test_any_flipped_byte_is_noticed(weights: Path) -> None:
+    whole = weights.read_bytes()
+    for place in (0, 9, 300, len(whole) // 2, len(whole) - 1):
+        flipped = bytearray(whole)
+        flipped[place] ^= 0x10
+        weights.write_bytes(flipped)
+        with pytest.raises(CheckpointError, match="was changed or cut short"):
+            load_pretrained(weights)
+    weights.write_bytes(whole)
+    load_pretrained(weights)
+
+
+def test_wrong_shape_names_parameter_and_shapes(weights: Path) -> None:
+    rewrite(weights, lambda tensors, _: tensors.update(head_start=torch.zeros(255)))
+    message = (
+        r"Parameter 'head_start' of .*model.safetensors is torch.float32 \(255,\); "
+        r"this network wants torch.float32 \(256,\)"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        load_pretrained(weights)
+
+
+def test_wrong_dtype_names_parameter_and_dtypes(weights: Path) -> None:
+    rewrite(weights, lambda tensors, _: tensors.update(head_start=torch.zeros(256).double()))
+    with pytest.raises(CheckpointError, match="'head_start' of .* is torch.float64"):
+        load_pretrained(weights)
+
+
+def test_missing_parameter(weights: Path) -> None:
+    rewrite(weights, lambda tensors, _: tensors.pop("stages.5.scale"))
+    with pytest.raises(CheckpointError, match="has no parameter 'stages.5.scale', which this"):
+        load_pretrained(weights)
+
+
+def test_unknown_parameter(weights: Path) -> None:
+    rewrite(weights, lambda tensors, _: tensors.update(extra=torch.zeros(2)))
+    with pytest.raises(CheckpointError, match="has a parameter 'extra' that this network does not"):
+        load_pretrained(weights)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite(weights: Path, value: float) -> None:
+    def spoil(tensors: dict[str, Tensor], _: dict[str, str]) -> None:
+        tensors["stages.5.shift"][17] = value
+
+    rewrite(weights, spoil)
+    with pytest.raises(CheckpointError, match="'stages.5.shift' of .* values that are not finite"):
+        load_pretrained(weights)
+
+
+def test_foreign_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(safetensors.torch.save({"weight": torch.zeros(3)}))
+    with pytest.raises(CheckpointError, match="not written by maml: its format is None, wanted"):
+        load_pretrained(path)
+    path.write_bytes(safetensors.torch.save({"w": torch.zeros(3)}, {"format": "pt"}))
+    with pytest.raises(CheckpointError, match="its format is 'pt', wanted 'maml-sketchpad/1'"):
+        load_pretrained(path)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (os.environ["BOMB"],)
+
+
+def test_pickles_are_refused_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fuse = tmp_path / "exploded"
+    monkeypatch.setenv("BOMB", str(fuse))
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        load_pretrained(path)
+    torch.save({"bomb": Bomb()}, path)
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        load_pretrained(path)
+    assert not fuse.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("network", "{", "does not describe a network"),
+        ("network", "[]", "NetworkSettings must be a JSON object"),
+        ("network", '{"kind": "resnet"}', "network kind must be one of notebook, sketch; 'resnet'"),
+        ("network", '{"layers": 3}', "NetworkSettings has no setting layers"),
+        ("inner", '{"rate": -1}', "inner rate must be a positive number"),
+        ("inner", '{"learned_rates": "yes"}', "learned_rates must be True or False"),
+        ("inner", None, "'inner'"),
+    ],
+)
+def test_headers_that_describe_no_network(
+    weights: Path, key: str, text: str | None, message: str
+) -> None:
+    def spoil(_: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        if text is None:
+            del metadata[key]
+        else:
+            metadata[key] = text
+
+    rewrite(weights, spoil)
+    with pytest.raises(CheckpointError, match=message):
+        load_pretrained(weights)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "model.json is not readable JSON"),
+        ("[1]", "model.json must hold a JSON object; it holds list"),
+        ('{"sha256": 5}', "was changed or cut short"),
+    ],
+)
+def test_records_that_are_wrong(weights: Path, text: str, message: str) -> None:
+    weights.with_suffix(".json").write_text(text)
+    with pytest.raises(CheckpointError, match=message):
+        load_pretrained(weights)
+
+
+def test_record_that_is_no_text(weights: Path) -> None:
+    weights.with_suffix(".json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CheckpointError, match="not readable JSON"):
+        load_pretrained(weights)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere/model.safetensors", "There is no weights file nowhere/model.safetensors"),
+        (Path("nowhere"), "There is no weights file nowhere"),
+        ("flagship", "'flagship' is neither a file nor a Hub id; ids read 'owner/name'"),
+        ("a/b/c", "'a/b/c' is neither a file nor a Hub id"),
+        ("", "neither a file nor a Hub id|There is no weights file"),
+        ("owner/na me", "Cannot get 'owner/na me' from the Hugging Face Hub"),
+        ("../weights", r"Cannot get '\.\./weights' from the Hugging Face Hub"),
+    ],
+)
+def test_sources_that_lead_nowhere(source: str | Path, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_pretrained(source)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_folder_is_no_weights_file(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="There is no weights file"):
+        load_pretrained(tmp_path)
+
+
+def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="Cannot get 'owner/name' from the Hugging Face Hub"):
+        load_pretrained("owner/name@main")
+
+
+def test_hub_id_finds_file_and_record(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(name: str, file: str, revision: str | None = None) -> str:
+        asked.append((name, file, revision))
+        return str(weights.with_name(file))
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert load_pretrained("owner/name@v2").provenance["seed"] == 5
+    assert asked == [("owner/name", "model.safetensors", "v2"), ("owner/name", "model.json", "v2")]
+
+
+# The state of a run ------------------------------------------------------------------------------
+
+
+def save_state(path: Path, **changes: Any) -> None:
+    generator = torch.Generator().manual_seed(9)
+    values: dict[str, Any] = {
+        "model": network(),
+        "moments": {
+            "head_start/exp_avg": torch.arange(256.0),
+            "head_start/step": torch.tensor(3.0),
+        },
+        "generator_state": generator.get_state(),
+        "iteration": 12,
+        "settings": MetaTraining(),
+    }
+    save_training(path, **{**values, **changes})
+
+
+def test_state_of_a_run_survives_the_round_trip(tmp_path: Path) -> None:
+    path, model = tmp_path / "state.safetensors", network(seed=8)
+    save_state(path)
+    state = load_training(path, model, MetaTraining())
+    for name, value in network().state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+    assert state.iteration == load_training_iteration(path) == 12
+    assert torch.equal(state.moments["head_start/exp_avg"], torch.arange(256.0))
+    assert state.moments["head_start/step"] == 3
+    generator = torch.Generator()
+    generator.set_state(state.generator_state)
+    assert generator.initial_seed() == 9
+
+
+def test_broken_states_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+
+    def refused(message: str) -> None:
+        with pytest.raises(CheckpointError, match=message):
+            load_training(path, network(), MetaTraining())
+
+    save_state(path, settings=MetaTraining(meta_batch=5))
+    refused("belongs to a run with other settings; resume with the settings")
+    save_state(path, model=network(channels=6))
+    refused(r"Parameter 'log_rates|Parameter 'stages")
+    save_state(path, generator_state=torch.zeros(5, dtype=torch.uint8))
+    refused("does not hold the state of a random generator")
+    save_state(path, generator_state=torch.zeros(5))
+    refused("does not hold the state of a random generator")
+    save_state(path, iteration=-3)
+    refused("header gives '-3' as steps taken")
+    save_state(path)
+    path.write_bytes(path.read_bytes()[:-5])
+    refused("not a whole safetensors file")
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        load_training_iteration(path)
+    save_model(path, network(), {})
+    refused("belongs to a run with other settings")
+    with pytest.raises(CheckpointError, match="is not the state of a run: its header gives ''"):
+        load_training_iteration(path)
+
+
+# Disks -------------------------------------------------------------------------------------------
+
+
+def test_files_are_replaced_whole_and_readable_by_all(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+SMALL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from maml.checkpoint import save_model, write_atomically
+from maml.config import InnerLoop, NetworkSettings
+from maml.model import build_model
+
+limit, folder = int(sys.argv[1]), Path(sys.argv[2])
+model = build_model(NetworkSettings("notebook", 4, 3), InnerLoop(), torch.Generator())
+# From here on no file may grow past the limit, as on a disk that is full.
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    save_model(folder / "model.safetensors", model, {"seed": 6, "padding": "x" * 40_000})
+except OSError as error:
+    print(error)
+else:
+    print("written")
+"""
+
+
+def test_full_disk_leaves_the_old_files_whole(tmp_path: Path) -> None:
+    """Whether the weights or only their record no longer fit."""
+    path = tmp_path / "model.safetensors"
+    save_model(path, network(), {"seed": 5})
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    for limit, file in ((2_000, "model.safetensors"), (20_000, "model.json")):
+        child = subprocess.run(
+            [sys.executable, "-c", SMALL_DISK, str(limit), str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert f"Cannot write {tmp_path / file}: File too large. Free space" in child.stdout
+        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert load_pretrained(path).provenance["seed"] == 5
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"Cannot write .*file/model.safetensors: .*choose another"):
+        save_model(tmp_path / "file" / "model.safetensors", network(), {})
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes into read-only folders")
+def test_read_only_folder(weights: Path) -> None:
+    before = weights.read_bytes()
+    weights.parent.chmod(0o555)
+    try:
+        with pytest.raises(OSError, match="Cannot write .*Permission denied"):
+            save_model(weights, network(seed=2), {})
+    finally:
+        weights.parent.chmod(0o755)
+    assert weights.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk")
+def test_disk_that_fills_up(tmp_path: Path) -> None:
+    """A real disk of 256 kB, all but full."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("this machine lets no disk be mounted")
+    try:
+        path = disk / "model.safetensors"
+        save_model(path, network("notebook"), {"seed": 5})
+        before = {file.name: file.read_bytes() for file in disk.iterdir()}
+        with pytest.raises(OSError, match="Cannot write .*: No space left on device. Free space"):
+            save_model(path, network(channels=8), {})
+        assert {file.name: file.read_bytes() for file in disk.iterdir()} == before
+        assert load_pretrained(path).provenance["seed"] == 5
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_interrupted_write_leaves_nothing_behind(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {file.name: file.read_bytes() for file in weights.parent.iterdir()}
+
+    def interrupt(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(weights, network(seed=2), {})
+    assert {file.name: file.read_bytes() for file in weights.parent.iterdir()} == before
+
+
+def test_record_is_plain_json(weights: Path) -> None:
+    record = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    assert record["recipe"] == "made by a test"
+    assert record["seed"] == 5
