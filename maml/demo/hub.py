@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -54,7 +54,7 @@ def push_to_hub(weights: Path, name: str, token: str, *, private: bool = False) 
     except (HfHubHTTPError, HFValidationError, ValueError) as error:
         # Without a chain: the request, and with it the token, must not get into any log.
         raise ValueError(f"The Hub refused: {_first_line(error, token)}") from None
-    except OSError as error:
+    except (HTTPError, OSError) as error:
         raise OSError(f"The Hub could not be reached: {_first_line(error, token)}") from None
     return str(commit.commit_url)
 

@@ -558,7 +558,6 @@ class Run:
                 "seconds": round(now - self._began) if self._began is not None else 0,
                 "limit": self.limit_minutes,
                 "saved": self.saved,
-                "pid": self.process.pid if self.process is not None and not self.over else None,
                 "lines": list(self._lines)[-12:],
                 "first_steps": self._first_steps,
                 "steps": self._steps,

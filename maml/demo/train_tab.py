@@ -71,9 +71,9 @@ def _script() -> str:
 class TrainingBoard(gr.HTML):
     """State, curves, tasks just solved, accuracy by inner step, log and earlier runs.
 
-    Python shows things through props: `live`, `glance`, `earlier`, each JSON text (Gradio would wrap
-    every array in a proxy and compare all of it), and `language`.  The page's event ``remove``
-    brings the number of a run.
+    Python shows things through props: `live`, `glance`, `earlier`, each JSON text (Gradio would
+    wrap every array in a proxy and compare all of it), and `language`.  The page's event
+    ``remove`` brings the number of a run.
     """
 
     def __init__(

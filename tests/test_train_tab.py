@@ -1,0 +1,109 @@
+"""The Train tab as Gradio sees it: settings explained in both languages, nothing public."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from maml.config import RECIPES
+from maml.demo.train_session import SETTINGS, values_of
+from maml.demo.train_strings import TRAIN_STRINGS
+from maml.demo.train_tab import TrainingBoard, TrainTab, WeightsBanner, build_train_tab
+
+
+def build(folder: Path) -> tuple[gr.Blocks, TrainTab]:
+    # Outside of an event loop Gradio makes one for each of its locks and never closes it.
+    return asyncio.run(_build(folder))
+
+
+async def _build(folder: Path) -> tuple[gr.Blocks, TrainTab]:
+    with gr.Blocks() as demo:
+        weights = gr.State(None)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Draw", id="draw"):
+                banner = WeightsBanner()
+            with gr.Tab("Train", id="train"):
+                tab = build_train_tab(weights, banner, tabs, folder=folder)
+    return demo, tab
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[gr.Blocks, TrainTab]:
+    return build(tmp_path_factory.mktemp("runs"))
+
+
+def components(demo: gr.Blocks, kind: type) -> list[Any]:
+    return [block for block in demo.blocks.values() if isinstance(block, kind)]
+
+
+def test_every_text_is_there_in_both_languages_with_the_same_places_for_values() -> None:
+    places = re.compile(r"\{(\w+)\}")
+    english, chinese = TRAIN_STRINGS["en"], TRAIN_STRINGS["zh"]
+    assert english.keys() == chinese.keys()
+    for key, text in english.items():
+        assert set(places.findall(text)) == set(places.findall(chinese[key])), key
+
+
+def test_every_setting_has_a_line_that_explains_it(built: tuple[gr.Blocks, TrainTab]) -> None:
+    demo, _ = built
+    fields = [*components(demo, gr.Number), *components(demo, gr.Checkbox)]
+    by_label = {field.label: field for field in fields}
+    shown = values_of(RECIPES["quick"])
+    for setting in SETTINGS:
+        for language in TRAIN_STRINGS.values():
+            assert language[setting.key] and "\n" not in language[f"{setting.key}_info"]
+        field = by_label[TRAIN_STRINGS["en"][setting.key]]
+        assert field.info == TRAIN_STRINGS["en"][f"{setting.key}_info"]
+        assert field.value == shown[setting.key]
+        if not setting.is_switch and setting.key != "seed":
+            assert f"{setting.high:,.10g}" in field.info, setting.key
+
+
+def test_the_buttons_that_others_rely_on(built: tuple[gr.Blocks, TrainTab]) -> None:
+    names = {button.value for button in components(built[0], gr.Button)}
+    assert {"Start training", "Stop training", "Pause", "Go on", "Draw with these weights"} <= names
+
+
+def test_no_event_is_public(built: tuple[gr.Blocks, TrainTab]) -> None:
+    listeners = built[0].fns.values()
+    assert listeners and all(one.api_visibility == "private" for one in listeners if one.fn)
+
+
+def test_texts_are_translated_in_their_order(built: tuple[gr.Blocks, TrainTab]) -> None:
+    _, tab = built
+    chinese = tab.translate("zh")
+    assert len(chinese) == len(tab.texts) and chinese[0] == "zh"
+    start = next(
+        index
+        for index, component in enumerate(tab.texts)
+        if getattr(component, "value", None) == "Start training"
+    )
+    assert chinese[start]["value"] == "开始训练"
+
+
+@pytest.mark.parametrize(
+    ("payload", "number"),
+    [({"remove": 3}, 3), ({"remove": "3"}, None), ({"remove": True}, None), ("<b>", None)],
+)
+def test_what_the_page_sends_is_checked(payload: Any, number: int | None) -> None:
+    assert TrainingBoard().preprocess(payload) == number
+
+
+def test_a_cap_on_minutes_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SPACE_ID", "someone/space")
+    demo, _ = build(tmp_path)
+    minutes = next(one for one in components(demo, gr.Number) if one.label == "Minutes at most")
+    assert minutes.value == 10 and "10 is the most here" in minutes.info
+
+
+def test_the_script_of_the_board_carries_its_texts() -> None:
+    script = TrainingBoard().js_on_load
+    first = script.splitlines()[0]
+    constants = json.loads(first.removeprefix("const TRAIN_CONSTANTS = ").removesuffix(";"))
+    assert constants["STRINGS"] == TRAIN_STRINGS
