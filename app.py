@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 
+import torch
+
 from maml.demo import LAUNCH, build_demo
+
+# One drawing is too little work to share: threads would only wait for each other, all the more
+# while a training keeps the other cores busy.
+torch.set_num_threads(1)
 
 demo = build_demo(os.environ.get("MAML_WEIGHTS") or None)
 

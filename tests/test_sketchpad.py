@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 import maml
 from maml.demo.sketchpad import (
     LARGEST_PICTURE,
+    LARGEST_TEXT,
     Document,
     Drawing,
     Sketchpad,
@@ -140,8 +141,16 @@ def test_an_unsound_document_is_refused_with_the_reason(value: Any, reason: str)
 def test_the_component_turns_refusals_into_messages_for_the_page() -> None:
     pad = Sketchpad()
     assert isinstance(pad.preprocess(document()), Document)
-    with pytest.raises(gr.Error, match="wanted a JSON object"):
-        pad.preprocess("<img src=x onerror=alert(1)>")
+    assert pad.preprocess(json.dumps(document())) == pad.preprocess(document())
+    for payload, reason in (
+        ("<img src=x onerror=alert(1)>", "is no JSON document"),
+        ("[" * 100_000, "is no JSON document"),
+        (" " * (LARGEST_TEXT + 1), "10000001 characters came"),
+        ("[]", "wanted a JSON object"),
+        (json.dumps(document(query=[[[1, float("nan")]]])), "two finite numbers"),
+    ):
+        with pytest.raises(gr.Error, match=reason):
+            pad.preprocess(payload)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])

@@ -11,7 +11,7 @@ import gradio as gr
 import maml
 from maml.demo.draw_tab import build_draw_tab, warm_up
 from maml.demo.sketchpad import Document
-from maml.demo.strings import STRINGS, Language
+from maml.demo.strings import STRINGS
 from maml.demo.train_tab import WeightsBanner, build_train_tab
 from maml.model import MetaNetwork
 
@@ -31,8 +31,7 @@ LAUNCH: dict[str, Any] = {
         .gradio-container .main.app { padding: 8px clamp(8px, 2vw, 24px) !important; }
         .gradio-container .tabitem { border: 0; padding: 8px 0 !important; }
         .gradio-container .html-container { padding: 0 !important; }
-        .maml-title h1 { margin: 4px 0 2px; font-size: 22px; }
-        .maml-title p { margin: 0 0 2px; opacity: 0.8; font-size: 14.5px; max-width: 90ch; }
+        .gradio-container .main.app > .wrap { min-height: 100vh; }
     """,
 }
 """What `launch` needs to be told for the page to look and behave as meant."""
@@ -64,7 +63,6 @@ def build_demo(weights: str | Path | None = None) -> gr.Blocks:
     with gr.Blocks(
         title="MAML Sketchpad", analytics_enabled=False, delete_cache=(3600, 3600)
     ) as demo:
-        title = gr.HTML(_title("en"), elem_classes="maml-title")
         session_weights = gr.State(None)
         with gr.Tabs() as tabs:
             with gr.Tab(STRINGS["en"]["tab_draw"], id="draw") as draw_tab:
@@ -76,7 +74,6 @@ def build_demo(weights: str | Path | None = None) -> gr.Blocks:
         def on_language(document: Document) -> list[Any]:
             words = STRINGS[document.language]
             return [
-                _title(document.language),
                 gr.Tab(label=words["tab_draw"]),
                 gr.Tab(label=words["tab_train"]),
                 *training.translate(document.language),
@@ -85,7 +82,7 @@ def build_demo(weights: str | Path | None = None) -> gr.Blocks:
         sketchpad.language(
             on_language,
             sketchpad,
-            [title, draw_tab, train_tab, *training.texts],
+            [draw_tab, train_tab, *training.texts],
             trigger_mode="always_last",
             show_progress="hidden",
             queue=True,
@@ -101,7 +98,3 @@ def build_demo(weights: str | Path | None = None) -> gr.Blocks:
         )
     return demo.queue(max_size=64)
 
-
-def _title(language: Language) -> str:
-    words = STRINGS[language]
-    return f"<h1>{words['title']}</h1><p>{words['tagline']}</p>"

@@ -413,16 +413,17 @@ def build_draw_tab(load_model: LoadModel, session_weights: gr.State) -> Sketchpa
         document: Document, session: DrawSession | None, weights: str | None
     ) -> tuple[Any, DrawSession]:
         session = session or DrawSession()
-        return gr.update(answer=answer(document, session, load_model(weights))), session
+        return gr.update(answer=json.dumps(answer(document, session, load_model(weights)))), session
 
     def on_check(
         document: Document, session: DrawSession | None, weights: str | None
     ) -> Iterator[Any]:
         try:
             for news in find_mixups(document, session or DrawSession(), load_model(weights)):
-                yield gr.update(check=news)
+                yield gr.update(check=json.dumps(news))
         except ValueError as error:
-            yield gr.update(check={"revision": document.revision, "error": str(error)})
+            news = {"revision": document.revision, "error": str(error)}
+            yield gr.update(check=json.dumps(news))
 
     inputs = [sketchpad, memory, session_weights]
     sketchpad.ask(

@@ -18,10 +18,12 @@ import io
 import json
 import re
 import warnings
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,9 +46,11 @@ LARGEST_PICTURE_SIDE = 512
 LARGEST_STEPS = 20
 LARGEST_COORDINATE = 1_000_000.0
 LARGEST_REVISION = 2**53
+LARGEST_TEXT = 10_000_000
 
 _SCRIPTS = ("document.js", "pads.js", "storage.js", "curves.js", "view.js", "entry.js")
 _PICTURE = re.compile(r"data:image/(png|jpeg|webp);base64,([A-Za-z0-9+/]+={0,2})")
+_NUMBERS = (int, float)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -68,8 +72,12 @@ class Drawing:
     @cached_property
     def key(self) -> bytes:
         """A digest of the content: equal drawings have equal keys."""
-        content = self.picture if self.picture is not None else repr(self.strokes).encode()
-        return hashlib.blake2b(content, digest_size=16).digest()
+        if self.picture is not None:
+            return hashlib.blake2b(self.picture, digest_size=16).digest()
+        digest = hashlib.blake2b(digest_size=16)
+        for stroke in self.strokes:
+            digest.update(array("d", chain.from_iterable(stroke)).tobytes() + b"|")
+        return digest.digest()
 
     def ink(self) -> NDArray[np.float32]:
         """The 28 x 28 picture that the network sees.
@@ -174,6 +182,20 @@ def parse_document(value: object) -> Document:
     )
 
 
+def parse_text(text: str) -> object:
+    """What stands in JSON text.
+
+    Raises:
+        ValueError: if the text is too long or no JSON.
+    """
+    if len(text) > LARGEST_TEXT:
+        raise ValueError(f"{len(text)} characters came; {LARGEST_TEXT} are the most.")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{_short(text)} is no JSON document.") from error
+
+
 def parse_drawing(value: object, where: str = "the drawing") -> Drawing:
     """Check one drawing: ``{"strokes": [[[x, y], ...], ...]}`` or ``{"picture": "data:..."}``.
 
@@ -238,13 +260,14 @@ def _strokes(value: object, where: str) -> tuple[tuple[tuple[float, float], ...]
 
 
 def _point(value: object, where: str) -> tuple[float, float]:
-    if isinstance(value, list) and len(value) == 2:
+    if type(value) is list and len(value) == 2:
         x, y = value
-        if all(
-            isinstance(number, (int, float))
-            and not isinstance(number, bool)
-            and abs(number) <= LARGEST_COORDINATE
-            for number in (x, y)
+        # Comparing refuses what is not a number too; a bool is of another type.
+        if (
+            type(x) in _NUMBERS
+            and type(y) in _NUMBERS
+            and -LARGEST_COORDINATE <= x <= LARGEST_COORDINATE
+            and -LARGEST_COORDINATE <= y <= LARGEST_COORDINATE
         ):
             return float(x), float(y)
     raise ValueError(
@@ -325,13 +348,20 @@ def _script() -> str:
 class Sketchpad(gr.HTML):
     """Cards to draw on, a pad to ask with, the answer and the adaptation's curves.
 
-    Its value comes from the page as a document and reaches a listener as a `Document`.  Python
-    answers through props: ``gr.update(answer={...})``, ``gr.update(check={...})``; the page drops
-    what is older than its own last change.  Events: ``ask``, ``check``, ``export``, ``language``.
+    Its value comes from the page as a document's JSON text and reaches a listener as a `Document`.
+    Python answers through props: ``gr.update(answer=...)``, ``gr.update(check=...)``, both JSON text; the
+    page drops what is older than its own last change.  Another value of ``weights`` makes it ask
+    again.  Events: ``ask``, ``check``, ``export``, ``language``.
     """
 
     def __init__(
-        self, value: Any = None, *, answer: Any = None, check: Any = None, **settings: Any
+        self,
+        value: Any = None,
+        *,
+        answer: str | None = None,
+        check: str | None = None,
+        weights: str | None = None,
+        **settings: Any,
     ) -> None:
         # Gradio makes a copy of the component for every update, with all of its settings.
         for fixed in ("html_template", "css_template", "js_on_load", "apply_default_css"):
@@ -344,6 +374,7 @@ class Sketchpad(gr.HTML):
             apply_default_css=False,
             answer=answer,
             check=check,
+            weights=weights,
             **settings,
         )
 
@@ -354,7 +385,7 @@ class Sketchpad(gr.HTML):
             gr.Error: if it is no sound document.
         """
         try:
-            return parse_document(payload)
+            return parse_document(parse_text(payload) if isinstance(payload, str) else payload)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
 

@@ -43,7 +43,7 @@ _EN = {
     "name_of": "Name of {name}",
     "pad_for": "Drawing pad for {name}",
     "clear_one": "Clear {name}",
-    "another": "Another example",
+    "another": "Another",
     "another_of": "Another example of {name}",
     "remove_example": "Remove example {number} of {name}",
     "removed_example": "Example {number} of {name} removed. Undo brings it back.",

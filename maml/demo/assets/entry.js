@@ -37,6 +37,9 @@
   let revision = 0;
   let barrier = 0; // answers to older questions than this are stale
   let lastLive = 0;
+  let answered = 0; // the newest revision that came back
+  let askedAt = 0;
+  let roundTrip = 0; // milliseconds, of the last question
   let liveTimer = 0;
   let keepTimer = 0;
   let stepsBefore = null;
@@ -59,27 +62,36 @@
 
   // ---- asking --------------------------------------------------------------------------------
 
-  function question(doc, extra = {}) {
+  function question(doc) {
     revision += 1;
     asked.set(revision, doc);
     if (asked.size > 64) asked.delete(asked.keys().next().value);
-    return { version: D.VERSION, revision, language, symbols: doc.symbols, query: doc.query,
-      steps: doc.steps, ...extra };
+    return text(doc);
+  }
+
+  function text(doc) {
+    // As text: Gradio wraps every array of a value in a proxy and compares all of it, several times.
+    return JSON.stringify({ version: D.VERSION, revision, language, symbols: doc.symbols,
+      query: doc.query, steps: doc.steps });
   }
 
   function ask(doc = now()) {
     clearTimeout(liveTimer);
     liveTimer = 0;
     props.value = question(doc);
+    root.dataset.asked = String(revision);
+    askedAt = performance.now();
     trigger("ask");
   }
 
-  /** Ask about the stroke that is still growing, but not more often than serves. */
+  /** Ask about the stroke that is still growing, but never so often that the finished one would
+   * have to wait: not before the last answer is there, and on a slow road more seldom. */
   function live(points) {
-    if (liveTimer || D.taughtCount(now()) < 2) return;
-    const wait = Math.max(0, lastLive + LIVE_EVERY - performance.now());
+    if (liveTimer || answered < revision || D.taughtCount(now()) < 2) return;
+    const wait = Math.max(0, lastLive + Math.max(LIVE_EVERY, 3 * roundTrip) - performance.now());
     liveTimer = setTimeout(() => {
       liveTimer = 0;
+      if (answered < revision) return;
       lastLive = performance.now();
       try {
         ask(D.addStroke(now(), null, points));
@@ -90,10 +102,12 @@
   }
 
   function receive() {
-    const news = props.answer;
+    const news = JSON.parse(props.answer || "null");
     if (!news || typeof news.revision !== "number") return;
     const doc = asked.get(news.revision);
     if (!doc) return;
+    answered = Math.max(answered, news.revision);
+    if (news.revision === revision) roundTrip = performance.now() - askedAt;
     for (const { symbol, drawing, ink } of news.inks ?? []) {
       const owner = doc.symbols[symbol];
       const one = owner?.examples[drawing] ?? (owner ? { strokes: owner.pad } : null);
@@ -229,19 +243,17 @@
     },
     check: () => {
       view.showCheck({ done: 0, total: 1 });
-      props.value = question(now());
-      trigger("check");
+      tell("check");
     },
     exportNetwork: () => {
       view.message(t("exporting"));
-      props.value = question(now());
-      trigger("export");
+      tell("export");
     },
     switchLanguage: () => {
       language = language === "en" ? "zh" : "en";
       SketchStorage.keepLanguage(language);
       raise();
-      tellLanguage();
+      tell("language");
       root.querySelector("[lang]")?.focus();
     },
   };
@@ -254,9 +266,12 @@
     settle();
   }
 
-  function tellLanguage() {
-    props.value = question(now());
-    trigger("language");
+  // Gradio finds the names of events in this text: "check", "export", "language".
+  /** Raise another event than a question for an answer; it bears the revision it belongs to. */
+  function tell(event) {
+    props.value = text(now());
+    asked.set(revision, now());
+    trigger(event);
   }
 
   function raise() {
@@ -269,7 +284,7 @@
   watch("answer", receive);
   watch("weights", () => settle());
   watch("check", () => {
-    const news = props.check;
+    const news = JSON.parse(props.check || "null");
     const doc = news && asked.get(news.revision);
     if (!doc) return;
     if (news.error) {
@@ -287,6 +302,6 @@
 
   raise();
   root.dataset.ready = "yes";
-  if (language !== "en") tellLanguage();
+  if (language !== "en") tell("language");
   if (now().steps === null || D.taughtCount(now())) ask();
 })();

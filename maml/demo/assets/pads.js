@@ -123,14 +123,24 @@ const SketchPads = (() => {
     repaint() {
       const side = fit(this.canvas, this.canvas.clientWidth);
       paint(this.canvas, this.points ? [...this.strokes, this.points] : this.strokes, side);
+      this.painted = this.points ? this.points.length : 0;
     }
 
+    /** Where an event is, in units of the document; the pad stays put while a stroke is drawn. */
     place(event) {
-      const box = this.canvas.getBoundingClientRect();
+      const box = this.box;
       return [
         ((event.clientX - box.left) / box.width) * SIZE,
         ((event.clientY - box.top) / box.height) * SIZE,
       ];
+    }
+
+    /** Paint what the growing stroke gained since it was last painted. */
+    paintEnd() {
+      if (!this.points) return;
+      const from = Math.max(0, Math.min(this.painted, this.points.length) - 1);
+      traceStrokes(this.canvas.getContext("2d"), [this.points.slice(from)], this.canvas.width);
+      this.painted = this.points.length;
     }
 
     down(event) {
@@ -144,6 +154,7 @@ const SketchPads = (() => {
       event.preventDefault();
       if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
       this.canvas.setPointerCapture(event.pointerId);
+      this.box = this.canvas.getBoundingClientRect();
       this.pointer = event.pointerId;
       this.kind = event.pointerType;
       drawingNow = this;
@@ -156,19 +167,23 @@ const SketchPads = (() => {
       if (event.pointerId !== this.pointer) return;
       const events = event.getCoalescedEvents?.() ?? [];
       for (const one of events.length ? events : [event]) this.extend(this.place(one));
-      this.repaint();
+      this.paintEnd();
       if (this.points) this.options.onLive?.(this.points);
     }
 
     extend([x, y]) {
       const inside = x >= 0 && x <= SIZE && y >= 0 && y <= SIZE;
       if (inside) {
-        if (!this.points) this.points = this.before ? [edge([x, y], this.before)] : [];
+        if (!this.points) {
+          this.points = this.before ? [edge([x, y], this.before)] : [];
+          this.painted = 0;
+        }
         const last = this.points[this.points.length - 1];
         if (!last || Math.hypot(x - last[0], y - last[1]) >= 2) this.points.push([x, y]);
         if (this.points.length >= 1500) {
           this.finish(); // a stroke without end goes on as the next one
           this.points = [[x, y]];
+          this.painted = 0;
         }
       } else if (this.points) {
         this.points.push(edge(this.points[this.points.length - 1], [x, y]));

@@ -14,8 +14,8 @@ const SketchView = (() => {
   const ICONS = {
     plus: "M12 5v14M5 12h14",
     close: "M6 6l12 12M18 6L6 18",
-    undo: "M9 7L4 12l5 5M4 12h10a6 6 0 0 1 0 12",
-    redo: "M15 7l5 5-5 5M20 12H10a6 6 0 0 0 0 12",
+    undo: "M9 5L4 10l5 5M4 10h10a5 5 0 0 1 0 10h-4",
+    redo: "M15 5l5 5-5 5M20 10H10a5 5 0 0 0 0 10h4",
     erase: "M4 16l9-10 7 6-8 8H8zM10 20h10",
     earlier: "M14 6l-6 6 6 6",
     later: "M10 6l6 6-6 6",
@@ -132,8 +132,8 @@ const SketchView = (() => {
           actions.addPictures(id, [...event.dataTransfer.files]);
         } },
         el("div", { class: "card-head" }, el("span", { class: "dot" }), this.name, this.remove),
-        el("div", { class: "pad-frame" }, this.canvas, this.ink, this.clear),
-        this.another,
+        el("div", { class: "pad-frame" }, this.canvas, this.ink),
+        el("div", { class: "pad-foot" }, this.another, this.clear),
         this.examples,
         el("div", { class: "card-foot" }, this.earlier, this.picture, this.later, this.file));
       this.node.addEventListener("pointerenter", () => (view.pasteTarget = id));
@@ -391,8 +391,10 @@ const SketchView = (() => {
       this.status = el("p", { class: "status", role: "status" });
       this.root.lang = language;
       this.right = el("div", { class: "column right" }, ask, adapt);
+      const head = el("header", { class: "head" }, el("h1", { text: t("title") }),
+        el("p", { text: t("tagline") }));
       this.root.replaceChildren(
-        tools, this.status,
+        head, tools, this.status,
         el("div", { class: "layout" },
           el("div", { class: "column left" }, teach, mistakes, keep),
           this.right));
