@@ -202,7 +202,7 @@ class AdaptedLearner:
         Raises:
             ValueError: if the images are not such ink.
         """
-        features = self._stem(images)
+        features = self._see(images)
         return Prediction(
             probabilities=self._probabilities(self._logits(features, self.steps)),
             unknown=self.unknown_of_features(features),
@@ -212,11 +212,11 @@ class AdaptedLearner:
     @torch.no_grad()
     def predict_path(self, images: object) -> Tensor:
         """Probabilities after each inner step, (steps + 1, m, ways), step 0 first."""
-        return self.path_of_features(self._stem(images))
+        return self.path_of_features(self._see(images))
 
     @torch.no_grad()
     def path_of_features(self, features: Tensor, *, transductive: bool = False) -> Tensor:
-        """`predict_path` for queries whose `model.stem` is known already.
+        """`predict_path` for queries whose `model.features` are known already.
 
         Args:
             features: (m, ...).
@@ -232,7 +232,7 @@ class AdaptedLearner:
 
     @torch.no_grad()
     def unknown_of_features(self, features: Tensor) -> Tensor:
-        """`Prediction.unknown` (m,) for queries whose `model.stem` is known already."""
+        """`Prediction.unknown` (m,) for queries whose `model.features` are known already."""
         if not isinstance(self.model, SketchNet):
             return 1 - self._probabilities(self._logits(features, self.steps)).amax(dim=1)
         return (self.unknown_terms_of_features(features) @ self.model.unknown_weights).sigmoid()
@@ -256,10 +256,10 @@ class AdaptedLearner:
             for name, tensor in zip(names, self._path[-1], strict=True)
         }
 
-    def _stem(self, images: object) -> Tensor:
+    def _see(self, images: object) -> Tensor:
         batch = as_ink_batch(images).to(self._features.device)
         self.model.eval()
-        return self.model.stem(batch)
+        return self.model.features(batch)
 
     def _logits(self, features: Tensor, step: int, transductive: bool = False) -> Tensor:
         tensors = self._path[step]
@@ -298,7 +298,7 @@ def adapt(model: MetaNetwork, support: SupportSet, steps: int | None = None) -> 
     labels = support.labels.to(device)
     model.eval()
     with torch.no_grad():
-        features = model.stem(support.images.to(device))
+        features = model.features(support.images.to(device))
     return adapt_features(model, features, labels, support.names, steps)
 
 

@@ -122,12 +122,15 @@ class NetworkSettings:
         ways: outputs of the "notebook" network; the "sketch" network passes it over.
         adaptable: how many of the last stages of the "sketch" network (four blocks, a linear map,
             scale and shift) adapt along with the head; the "notebook" network adapts whole.
+        looks: 1, or 3: after training the "sketch" network sees each picture turned a little either
+            way as well and takes the mean of its features.
     """
 
     kind: Literal["notebook", "sketch"] = "sketch"
     channels: int = 64
     ways: int = 5
     adaptable: int = 1
+    looks: int = 1
 
     def __post_init__(self) -> None:
         _require_one_of("network kind", self.kind, ("notebook", "sketch"))
@@ -135,6 +138,8 @@ class NetworkSettings:
         require_whole("channels", self.channels, 2 if self.kind == "sketch" else 1, 512)
         require_whole("ways", self.ways, 2, LARGEST_WAYS)
         require_whole("adaptable stages", self.adaptable, 0, 6)
+        if self.looks not in (1, 3):
+            raise ValueError(f"looks must be 1 or 3; {self.looks!r} came.")
 
 
 @dataclass(frozen=True)
@@ -275,7 +280,7 @@ RECIPES: dict[str, Recipe] = {
             name="flagship",
             summary="the shipped weights: metric pre-training, then MAML with learned rates",
             framing="fit",
-            network=NetworkSettings("sketch", channels=64),
+            network=NetworkSettings("sketch", channels=64, looks=3),
             training=MetaTraining(
                 shapes=(
                     EpisodeShape(5, 1, 5),

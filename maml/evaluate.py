@@ -47,7 +47,7 @@ class EvaluationResult:
 
 
 class FeatureTable:
-    """`model.stem` of every drawing of a set, computed once where drawings do not touch.
+    """`model.features` of every drawing of a set, computed once where drawings do not touch.
 
     Args:
         model: of frozen statistics; for others the pictures themselves are kept.
@@ -68,7 +68,7 @@ class FeatureTable:
     @torch.no_grad()
     def _stem(self, images: Tensor) -> Tensor:
         self.model.eval()
-        return self.model.stem(images[:, None].to(self.device).float().div(255))
+        return self.model.features(images[:, None].to(self.device).float().div(255))
 
     def __call__(self, characters: Tensor, drawings: Tensor) -> Tensor:
         """Features (ways, k, ...) of drawings (ways, k) of characters (ways,)."""
@@ -117,7 +117,7 @@ def evaluate_table(
     transductive: bool = False,
     query_table: FeatureTable | None = None,
 ) -> EvaluationResult:
-    """`evaluate` where the stem's features are known already.
+    """`evaluate` where the features are known already.
 
     Args:
         table: the features.
@@ -160,7 +160,7 @@ def evaluate_table(
 def adapt_task(
     model: MetaNetwork, support: Tensor, steps: int, labels: Tensor | None = None
 ) -> AdaptedLearner:
-    """Adapt to the stem's features of a task.
+    """Adapt to the features of a task.
 
     Args:
         model: what to adapt.

@@ -23,6 +23,9 @@ from maml.config import InnerLoop, NetworkSettings
 
 Normalisation = Literal["batch", "frozen"]
 
+_LOOK = 0.15
+"""Radians by which the second and third look at a picture are turned."""
+
 
 class MetaNetwork(nn.Module):
     """What the inner loop, training, evaluation and checkpoints need of a network.
@@ -47,6 +50,10 @@ class MetaNetwork(nn.Module):
     def stem(self, images: Tensor) -> Tensor:
         """The part that adaptation leaves alone: ink (n, 1, 28, 28) -> features (n, ...)."""
         return images
+
+    def features(self, images: Tensor) -> Tensor:
+        """The stem as it is used after training, where it may take more than one look."""
+        return self.stem(images)
 
     def task_network(self, ways: int) -> tuple[nn.Module, list[Tensor]]:
         """The part that adapts: a module from features to logits, and its starting tensors.
@@ -199,6 +206,20 @@ class SketchNet(MetaNetwork):
             images.contiguous(memory_format=torch.channels_last)
         )
         return features
+
+    def features(self, images: Tensor) -> Tensor:
+        """The mean of the stem's features of each picture as it is and, with three looks, turned a
+        little either way: hands differ in slant, and the mean forgives it."""
+        if self.settings.looks == 1:
+            return self.stem(images)
+        turns = images.new_tensor([0.0, _LOOK, -_LOOK])
+        across = torch.stack([turns.cos(), turns.sin(), torch.zeros_like(turns)], dim=1)
+        down = torch.stack([-turns.sin(), turns.cos(), torch.zeros_like(turns)], dim=1)
+        maps = torch.stack([across, down], dim=1).repeat_interleave(len(images), dim=0)
+        grid = functional.affine_grid(maps, [len(maps), *images.shape[1:]], align_corners=False)
+        views = functional.grid_sample(images.repeat(3, 1, 1, 1), grid, align_corners=False)
+        views[: len(images)] = images
+        return self.stem(views).unflatten(0, (3, -1)).mean(dim=0)
 
     def embed(self, images: Tensor) -> Tensor:
         """Unit vectors (n, 256) of ink (n, 1, 28, 28), before any adaptation."""

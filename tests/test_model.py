@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from maml import CharacterSet, InnerLoop, SupportSet, adapt
 from maml.config import RECIPES, NetworkSettings
@@ -258,3 +259,31 @@ def test_same_seed_same_network_and_no_global_randomness(kind: str) -> None:
 def test_a_network_must_say_which_part_adapts() -> None:
     with pytest.raises(TypeError, match="MetaNetwork does not say which part of it adapts"):
         MetaNetwork(NetworkSettings(), LOOP).task_network(5)
+
+
+def test_three_looks_are_the_mean_of_a_picture_and_of_it_turned_either_way():
+    generator = torch.Generator().manual_seed(0)
+    settings = NetworkSettings("sketch", channels=4, looks=3)
+    model = build_model(settings, InnerLoop(), generator)
+    model.eval()
+    picture = torch.zeros(1, 1, 28, 28)
+    picture[0, 0, 13:15, 4:24] = 1  # a level line: turning either way mirrors it
+    with torch.no_grad():
+        three, one = model.features(picture), model.stem(picture)
+        twice = model.features(picture.repeat(2, 1, 1, 1))
+    assert not torch.allclose(three, one, atol=1e-3)
+    torch.testing.assert_close(twice[1:], three)
+    turned = []
+    for angle in (0.15, -0.15):
+        matrix = torch.tensor(
+            [[[math.cos(angle), math.sin(angle), 0.0], [-math.sin(angle), math.cos(angle), 0.0]]]
+        )
+        grid = functional.affine_grid(matrix, [1, 1, 28, 28], align_corners=False)
+        with torch.no_grad():
+            turned.append(model.stem(functional.grid_sample(picture, grid, align_corners=False)))
+    torch.testing.assert_close(three, (one + turned[0] + turned[1]) / 3)
+
+
+def test_looks_must_be_one_or_three():
+    with pytest.raises(ValueError, match="looks must be 1 or 3; 2 came"):
+        NetworkSettings("sketch", looks=2)

@@ -289,7 +289,7 @@ network, _ = model.task_network(len(names))
 
 
 def logits(ink):
-    return torch.func.functional_call(network, tensors, model.stem(ink))
+    return torch.func.functional_call(network, tensors, model.features(ink))
 
 
 pictures = [maml.image_to_ink(Image.open(path)) for path in sys.argv[1:]]
