@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="meta-train a network by a recipe")
     recipes = "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items())
+    recipes = recipes.replace("%", "%%")  # argparse fills in its own %(default)s and the like.
     train.add_argument("--recipe", choices=list(RECIPES), default="quick", help=recipes)
     train.add_argument("--out", type=Path, required=True, help="folder for records and weights")
     train.add_argument("--resume", action="store_true", help="go on with the run in --out")
