@@ -172,9 +172,7 @@ class TrainingProcess:
 
     def abandon(self, seconds: float = 1.0) -> None:
         """End without waiting for it: by the end of its input, and after `seconds` by force."""
-        with contextlib.suppress(OSError, ValueError):
-            assert self._process.stdin is not None
-            self._process.stdin.close()
+        self._hang_up()
         killer = threading.Timer(seconds, self._process.kill)
         killer.daemon = True
         killer.start()
@@ -187,6 +185,11 @@ class TrainingProcess:
             return False
         return True
 
+    def _hang_up(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.close()
+
     def _tell(self, word: str) -> None:
         self._tell_line(json.dumps({"do": word}) + "\n")
 
@@ -198,18 +201,21 @@ class TrainingProcess:
 
     def _listen_to_errors(self) -> None:
         assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._errors.append(line.rstrip())
+        with self._process.stderr as errors:
+            for line in errors:
+                self._errors.append(line.rstrip())
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue  # cut short by the end of the process
-            self._receive(record)
+        with self._process.stdout as records:
+            for line in records:
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    continue  # cut short by the end of the process
+                self._receive(record)
         status = self._process.wait()
+        self._hang_up()
         self._listener.join(1.0)
         self._receive({"kind": "ended", "status": status, "errors": list(self._errors)})
 
