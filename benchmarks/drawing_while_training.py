@@ -1,0 +1,93 @@
+"""Drawing while a training runs in the same page: ``python benchmarks/drawing_while_training.py``.
+
+Starts the app, draws without a training, then starts each recipe in the Train tab, goes back to the
+Draw tab and draws again.  Prints from the end of a stroke to the answer on the page, the steps a
+second of the training meanwhile, and how many steps a second it makes when nobody draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+
+import numpy as np
+from playwright.sync_api import Page, sync_playwright
+from stroke_to_answer import (
+    CHROMIUM,
+    QUERY_PAD,
+    opened,
+    row,
+    running_app,
+    stroke,
+    symbols_with_drawings,
+    times,
+)
+
+RECIPES = {"quick": "See it learn (two minutes)", "notebook": "The original notebook"}
+
+
+def drawn(page: Page, count: int) -> list[float]:
+    """Milliseconds from the end of each stroke to its answer."""
+    rng = np.random.default_rng(1)
+    for k in range(count + 5):
+        if k % 5 == 0:
+            page.get_by_role("button", name="Clear", exact=True).click()
+            page.wait_for_timeout(300)
+        stroke(page, QUERY_PAD, rng)
+        page.wait_for_timeout(120)
+    return times(page)[5:]
+
+
+def steps(page: Page) -> int:
+    return int(page.locator(".maml-training").get_attribute("data-iteration") or 0)
+
+
+def pace(page: Page, seconds: float) -> float:
+    """Steps a second while nobody draws."""
+    before, began = steps(page), time.perf_counter()
+    page.wait_for_timeout(1000 * seconds)
+    return (steps(page) - before) / (time.perf_counter() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--strokes", type=int, default=60, help="strokes of each row")
+    parser.add_argument("--data", choices=["omniglot", "generated"], default="omniglot")
+    options = parser.parse_args()
+    names = ("chromium", "chromium-browser", "google-chrome")
+    system = next(filter(None, map(shutil.which, names)), None)
+    with running_app() as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=system, args=CHROMIUM)
+        print("| new drawing, 5 symbols x 5 drawings | median | 95 % | wanted |")
+        print("|---|---|---|---|")
+        page = opened(browser, url, symbols_with_drawings(5, 5))
+        print(row("without a training", drawn(page, options.strokes), "- / 120"), flush=True)
+        notes = []
+        for recipe, label in RECIPES.items():
+            page.get_by_role("tab", name="Train").click()
+            page.get_by_role("radio", name=label).check()
+            if options.data == "generated":
+                page.get_by_role("radio", name="Generated alphabets").check()
+            page.get_by_role("button", name="Start training").click()
+            page.wait_for_function(
+                "Number(document.querySelector('.maml-training').dataset.iteration) >= 5",
+                timeout=120_000,
+            )
+            alone = pace(page, 8)
+            page.get_by_role("tab", name="Draw").click()
+            before, began = steps(page), time.perf_counter()
+            print(
+                row(f"while {recipe} trains", drawn(page, options.strokes), "- / 200"), flush=True
+            )
+            meanwhile = (steps(page) - before) / (time.perf_counter() - began)
+            notes.append(f"{recipe}: {alone:.1f} steps a second, {meanwhile:.1f} while drawing")
+            page.get_by_role("tab", name="Train").click()
+            page.get_by_role("button", name="Stop training").click()
+            page.wait_for_selector(".maml-training[data-state=stopped]")
+        print("\n" + "\n".join(notes))
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
