@@ -47,7 +47,7 @@ def start_app(log: Path, port: int) -> subprocess.Popen[bytes]:
         app = subprocess.Popen(
             [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out
         )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         if app.poll() is not None:
             break
@@ -254,3 +254,537 @@ def test_another_example_goes_among_the_thumbnails_and_can_be_removed(visitor: V
     assert after == kept["examples"][1:]
     visitor.press("Undo")
     assert visitor.kept()["symbols"][0]["examples"] == kept["examples"]
+
+
+def test_the_answer_follows_the_pen_before_the_stroke_ends(visitors: MakeVisitor) -> None:
+    visitor = visitors()
+    teach_cross_and_cup(visitor)
+    pad = visitor.pad("the new drawing")
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    mouse = visitor.page.mouse
+    mouse.move(box["x"] + 20, box["y"] + 20)
+    mouse.down()
+    for k in range(12):
+        mouse.move(box["x"] + 20 + 10 * k, box["y"] + 20 + 10 * k)
+        visitor.page.wait_for_timeout(60)
+    visitor.wait_for_answer("")  # while the button is still down
+    assert visitor.kept()["query"] == []
+    mouse.up()
+    assert len(visitor.kept()["query"]) == 1
+
+
+def test_a_scribblers_strokes_all_arrive_and_the_last_answer_wins(visitors: MakeVisitor) -> None:
+    visitor = visitors()
+    teach_cross_and_cup(visitor)
+    for k in range(12):
+        visitor.draw("the new drawing", [[(0.1 + 0.05 * k, 0.1), (0.2 + 0.05 * k, 0.9)]])
+    assert len(visitor.kept()["query"]) == 12
+    visitor.page.wait_for_function(
+        """() => { const data = document.querySelector('.maml-sketchpad').dataset;
+        return data.asked === data.answered; }"""
+    )
+    visitor.wait_for_answer("")
+
+
+def test_taps_leave_dots_and_strokes_end_at_the_edge(visitor: Visitor) -> None:
+    visitor.draw("Symbol A", [[(0.5, 0.5)]])
+    assert visitor.kept()["symbols"][0]["pad"] == [[[500, 500]]]
+    # Out on the right, and back in further down, in one movement.
+    visitor.draw("Symbol B", [[(0.5, 0.2), (1.3, 0.2), (1.3, 0.8), (0.5, 0.8)]])
+    first, second = visitor.kept()["symbols"][1]["pad"]
+    assert first[0] == [500, 200] and first[-1] == [1000, 200]
+    assert second[0] == [1000, 800] and second[-1] == [500, 800]
+
+
+def test_once_a_pen_was_seen_palms_are_ignored(visitors: MakeVisitor) -> None:
+    visitor = visitors()
+    visitor.page.evaluate(
+        """() => {
+        const pad = document.querySelector('canvas.pad');
+        pad.setPointerCapture = () => {};
+        window.point = (kind, type, id, share) => {
+            const box = pad.getBoundingClientRect();
+            pad.dispatchEvent(new PointerEvent(kind, {pointerType: type, pointerId: id,
+                bubbles: true, clientX: box.left + share * box.width,
+                clientY: box.top + share * box.height}));
+        }; }"""
+    )
+
+    def point(*what: Any) -> None:
+        visitor.page.evaluate("what => window.point(...what)", list(what))
+
+    pad = visitor.page.locator("canvas.pad").first.get_attribute("aria-label")
+    place = {"Symbol A": 0, "the new drawing": None}[pad.removeprefix("Drawing pad for ")]
+
+    def strokes() -> int:
+        kept = visitor.kept()
+        return len(kept["query"] if place is None else kept["symbols"][place]["pad"])
+
+    point("pointerdown", "touch", 1, 0.9)  # a palm first
+    point("pointermove", "touch", 1, 0.8)
+    point("pointerdown", "pen", 2, 0.1)
+    point("pointermove", "pen", 2, 0.3)
+    point("pointermove", "touch", 1, 0.7)
+    point("pointerup", "touch", 1, 0.7)
+    point("pointerup", "pen", 2, 0.3)
+    assert strokes() == 1
+    point("pointerdown", "touch", 3, 0.5)
+    point("pointerup", "touch", 3, 0.5)
+    assert strokes() == 1
+    point("pointerdown", "pen", 4, 0.5)
+    point("pointerup", "pen", 4, 0.5)
+    assert strokes() == 2
+
+
+def test_undo_brings_back_everything_even_a_cleared_page(visitor: Visitor) -> None:
+    visitor.press("Load example set")
+    visitor.wait_for_answer("Elk")
+    before = visitor.kept()
+    visitor.press("Clear all")
+    assert [one["pad"] for one in visitor.kept()["symbols"]] == [[], []]
+    visitor.press("Undo")
+    assert visitor.kept() == before
+    visitor.wait_for_answer("Elk")
+    visitor.press("Remove Elk")
+    visitor.page.wait_for_timeout(300)
+    assert not visitor.answer().startswith("Elk")
+    visitor.page.keyboard.press("Control+z")
+    visitor.wait_for_answer("Elk")
+    visitor.page.keyboard.press("Control+Shift+z")
+    assert len(visitor.kept()["symbols"]) == len(before["symbols"]) - 1
+
+
+def test_the_slider_chooses_the_steps_and_asks_again(visitor: Visitor) -> None:
+    visitor.press("Load example set")
+    visitor.wait_for_answer("Elk")
+    slider = visitor.page.get_by_role("slider", name="Gradient steps")
+    slider.focus()
+    slider.press("Home")  # no step: no idea
+    visitor.page.wait_for_function("document.querySelector('#answer').textContent.match(/20 ?%/)")
+    slider.press("End")
+    visitor.wait_for_answer("Elk")
+    assert visitor.kept()["steps"] == 20
+    labels = [one.get_attribute("aria-label") for one in visitor.page.locator(".chart").all()]
+    assert all("20 steps" in str(label) for label in labels)
+
+
+def test_the_network_is_seen_beside_each_drawing(visitor: Visitor) -> None:
+    visitor.press("Load example set")
+    visitor.wait_for_answer("Elk")
+    visitor.page.wait_for_function(
+        "[...document.querySelectorAll('canvas.ink')].every((one) => one.dataset.seen === 'yes')"
+    )
+    lit = visitor.page.locator("canvas.ink").evaluate_all(
+        """all => all.map((one) => one.getContext('2d').getImageData(0, 0, 28, 28).data
+        .filter((value, i) => i % 4 === 0 && value > 127).length)"""
+    )
+    assert len(lit) == 16 and all(20 < count < 400 for count in lit)
+
+
+def test_a_wrong_answer_becomes_an_example_in_one_click(visitor: Visitor) -> None:
+    teach_cross_and_cup(visitor)
+    visitor.draw("the new drawing", HAT)
+    visitor.wait_for_answer("")
+    visitor.press("This is a Symbol B")
+    kept = visitor.kept()
+    assert len(kept["symbols"][1]["examples"]) == 1 and kept["query"] == []
+    visitor.draw("the new drawing", HAT)
+    visitor.wait_for_answer("Symbol B")
+    visitor.press("This is a new symbol")
+    assert len(visitor.kept()["symbols"]) == 3
+    visitor.press("Undo")
+    assert len(visitor.kept()["symbols"]) == 2 and len(visitor.kept()["query"]) == len(HAT)
+
+
+def test_pictures_are_examples_too(visitor: Visitor, tmp_path: Path) -> None:
+    from PIL import Image, ImageDraw
+
+    for name, strokes in (("cross", CROSS), ("cup", CUP)):
+        image = Image.new("RGB", (900, 700), "white")
+        pen = ImageDraw.Draw(image)
+        for stroke in strokes:
+            pen.line([(x * 900, y * 700) for x, y in stroke], fill="navy", width=30)
+        image.save(tmp_path / f"{name}.png")
+        image.save(tmp_path / f"{name}.jpg")
+    add = "input[type=file][aria-label='Add a picture to {}']"
+    visitor.page.set_input_files(
+        add.format("Symbol A"), [tmp_path / "cross.png", tmp_path / "cross.jpg"]
+    )
+    visitor.page.set_input_files(add.format("Symbol B"), tmp_path / "cup.png")
+    visitor.page.wait_for_function("document.querySelectorAll('.tile').length === 3")
+    visitor.draw("the new drawing", CUP_AGAIN)
+    visitor.wait_for_answer("Symbol B")
+    (tmp_path / "no.png").write_bytes(b"not a picture")
+    visitor.page.set_input_files(add.format("Symbol B"), tmp_path / "no.png")
+    visitor.page.get_by_text("The picture could not be read: no.png").wait_for()
+
+
+def test_a_picture_is_pasted_onto_the_card_under_the_pointer(visitors: MakeVisitor) -> None:
+    visitor = visitors()
+    visitor.pad("Symbol B").hover()
+    visitor.page.evaluate(
+        """async () => {
+        const canvas = document.createElement('canvas');
+        canvas.width = canvas.height = 80;
+        const pen = canvas.getContext('2d');
+        pen.fillStyle = 'white'; pen.fillRect(0, 0, 80, 80);
+        pen.lineWidth = 6; pen.strokeRect(20, 20, 40, 40);
+        const blob = await new Promise((done) => canvas.toBlob(done));
+        const data = new DataTransfer();
+        data.items.add(new File([blob], 'square.png', {type: 'image/png'}));
+        document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data})); }"""
+    )
+    visitor.page.wait_for_function("document.querySelectorAll('.tile').length === 1")
+    kept = visitor.kept()["symbols"]
+    assert kept[0]["examples"] == [] and "picture" in kept[1]["examples"][0]
+
+
+def test_mix_ups_are_named_and_their_drawings_shown(visitor: Visitor) -> None:
+    for symbol, strokes in (
+        ("Symbol A", CROSS),
+        ("Symbol A", CROSS_AGAIN),
+        ("Symbol B", CUP),
+        ("Symbol B", CUP_AGAIN),
+        ("Symbol B", CROSS),  # out of place
+    ):
+        visitor.draw(symbol, strokes)
+        visitor.press(f"Another example of {symbol}")
+    visitor.press("Find mix-ups")
+    visitor.page.get_by_text("of 5 drawings were recognised from the others").wait_for()
+    visitor.page.get_by_text("Drawing 3 of Symbol B looks most out of place").wait_for()
+    pair = visitor.page.locator(".pair")
+    assert "Symbol A and Symbol B were confused" in pair.inner_text()
+    shown = visitor.page.locator(".pair-drawings")
+    assert not shown.is_visible()
+    pair.click()
+    assert shown.locator("canvas").count() == 5
+    assert shown.get_by_label("Drawing 3 of Symbol B").is_visible()
+
+
+def test_a_set_goes_to_a_file_and_back(visitor: Visitor, tmp_path: Path) -> None:
+    visitor.press("Load example set")
+    name = visitor.page.get_by_label("Name of Elk")
+    name.fill("麋鹿 🦌 \u05d0")
+    name.press("Enter")
+    before = visitor.kept()
+    with visitor.page.expect_download() as started:
+        visitor.press("Save set")
+    started.value.save_as(tmp_path / "set.json")
+    assert started.value.suggested_filename == "symbols.maml.json"
+    visitor.press("Clear all")
+    opener = "input[type=file][aria-label='Open set']"
+    visitor.page.set_input_files(opener, tmp_path / "set.json")
+    visitor.page.get_by_text("set.json opened").wait_for()
+    assert visitor.kept() == before
+    visitor.wait_for_answer("麋鹿 🦌 \u05d0")
+    for content, reason in (
+        ("hello", "is not JSON"),
+        ('{"a": 1}', "not a set of symbols made by"),
+        (json.dumps({**before, "version": 9}), "has version 9"),
+        (json.dumps({**before, "query": [[[1, 5000]]]}), "has the point [1,5000]"),
+    ):
+        (tmp_path / "other.json").write_text(content)
+        visitor.page.set_input_files(opener, tmp_path / "other.json")
+        visitor.page.get_by_text(reason).wait_for()
+        assert visitor.kept() == before
+
+
+def test_the_adapted_network_is_downloaded_and_runs(visitors: MakeVisitor, tmp_path: Path) -> None:
+    import zipfile
+
+    from PIL import Image, ImageDraw
+
+    visitor = visitors()
+    visitor.press("Load example set")
+    visitor.wait_for_answer("Elk")
+    with visitor.page.expect_download() as started:
+        visitor.press("Download network")
+    started.value.save_as(tmp_path / "network.zip")
+    with zipfile.ZipFile(tmp_path / "network.zip") as archive:
+        archive.extractall(tmp_path)
+    query = visitor.kept()["query"]
+    image = Image.new("L", (1000, 1000), 255)
+    for stroke in query:
+        ImageDraw.Draw(image).line([tuple(point) for point in stroke], fill=0, width=25)
+    image.save(tmp_path / "query.png")
+    printed = subprocess.run(
+        [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "query.png")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert json.loads(printed)["name"] == "Elk"
+
+
+def test_drawings_survive_a_reload_and_a_restart_of_the_server(
+    browser: Any, tmp_path: Path
+) -> None:
+    port = free_port()
+    log = tmp_path / "app.log"
+    app = start_app(log, port)
+    context = browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 900})
+    try:
+        visitor = Visitor(context.new_page()).open(f"http://127.0.0.1:{port}")
+        visitor.draw("Symbol A", CROSS)
+        visitor.draw("Symbol B", CUP)
+        visitor.draw("the new drawing", CUP_AGAIN)
+        visitor.wait_for_answer("Symbol B")
+        visitor.page.reload()
+        visitor.wait_for_answer("Symbol B")
+        stop_app(app)
+        app = start_app(log, port)
+        visitor.page.reload()
+        visitor.wait_for_answer("Symbol B")
+    finally:
+        context.close()
+        stop_app(app)
+
+
+def test_two_people_never_see_each_others_symbols(visitors: MakeVisitor) -> None:
+    one, other = visitors(), visitors(touch=True)
+    one.draw("Symbol A", CROSS)
+    other.draw("Symbol A", CUP)
+    one.draw("Symbol B", CUP)
+    other.draw("Symbol B", CROSS)
+    one.draw("the new drawing", CUP_AGAIN)
+    other.draw("the new drawing", CUP_AGAIN)
+    one.wait_for_answer("Symbol B")
+    other.wait_for_answer("Symbol A")
+    name = other.page.get_by_label("Name of Symbol A")
+    name.fill("A secret")
+    name.press("Enter")
+    other.wait_for_answer("A secret")
+    one.page.reload()
+    one.wait_for_answer("Symbol B")
+    assert "A secret" not in one.page.content()
+
+
+HOSTILE = (
+    "<img src=x onerror=window.hit=1>",
+    "${window.hit=1}{{window.hit}}`",
+    "\u202eright to left\u202c \u05e9\u05dc\u05d5\u05dd",
+    "long " + "name" * 123,
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=["tag", "template", "bidi", "long"])
+def test_hostile_names_are_harmless_and_readable(visitors: MakeVisitor, name: str) -> None:
+    visitor = visitors(touch=True)
+    teach_cross_and_cup(visitor)
+    field = visitor.page.get_by_label("Name of Symbol B")
+    field.fill(name)
+    field.press("Enter")
+    visitor.draw("the new drawing", CUP_AGAIN)
+    visitor.wait_for_answer(name)
+    visitor.page.reload()
+    visitor.wait_for_answer(name)
+    assert visitor.kept()["symbols"][1]["name"] == name
+    assert visitor.page.evaluate("window.hit") is None
+    wide = "document.documentElement.scrollWidth - window.innerWidth"
+    assert visitor.page.evaluate(wide) <= 0
+    assert visitor.page.get_by_role("button", name=f"Remove {name}", exact=True).is_visible()
+
+
+def test_the_page_speaks_chinese_by_the_browser_and_by_the_switch(visitors: MakeVisitor) -> None:
+    visitor = visitors(locale="zh-CN")
+    visitor.page.get_by_role("tab", name="绘制").wait_for()
+    visitor.page.get_by_role("button", name="载入示例").click()
+    visitor.wait_for_answer("麋鹿")
+    visitor.page.get_by_role("button", name="Switch to English").click()
+    visitor.page.get_by_role("tab", name="Draw").wait_for()
+    assert visitor.page.get_by_text("Your drawings stay in this browser").is_visible()
+    visitor.wait_for_answer("麋鹿")  # names are the person's own
+    visitor.page.reload()
+    visitor.page.get_by_role("button", name="Load example set").wait_for()
+    visitor.press("切换到中文")
+    visitor.page.get_by_text("你的画只留在这个浏览器").wait_for()
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_fits_every_screen(visitors: MakeVisitor, width: int, theme: str) -> None:
+    visitor = visitors(
+        touch=width < 800, viewport={"width": width, "height": 800}, path=f"/?__theme={theme}"
+    )
+    visitor.press("Load example set")
+    visitor.wait_for_answer("Elk")
+    page = visitor.page
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+    sizes = page.locator(".maml-sketchpad :is(button, select, input:not([hidden])):visible")
+    small = sizes.evaluate_all(
+        """all => all.map((one) => [one.outerHTML.slice(0, 120), one.getBoundingClientRect()])
+        .filter(([_, box]) => box.width < 43.5 || box.height < 43.5).map(([html]) => html)"""
+    )
+    assert small == []
+    ink, paper = page.locator("canvas.pad").first.evaluate(
+        """pad => { const style = getComputedStyle(pad);
+        return [style.getPropertyValue('--pad-ink'), style.backgroundColor]; }"""
+    )
+    dark_paper = sum(map(int, re.findall(r"\d+", paper)[:3])) < 200
+    assert dark_paper == (theme == "dark") and (ink.strip() > "#8") == dark_paper
+
+
+def test_the_keyboard_reaches_everything_but_drawing(visitors: MakeVisitor) -> None:
+    visitor = visitors()
+    visitor.press("Load example set")
+    visitor.wait_for_answer("Elk")
+    page = visitor.page
+    wanted = page.locator(
+        ".maml-sketchpad :is(button:enabled, select, input:not([hidden])):visible"
+    ).count()
+    page.get_by_role("combobox", name="Example set").focus()
+    seen = set()
+    for _ in range(wanted + 20):
+        focus = page.evaluate(
+            """() => { const one = document.activeElement;
+            if (!one.closest('.maml-sketchpad')) return null;
+            const style = getComputedStyle(one);
+            return [one.getAttribute('aria-label') || one.textContent, style.outlineStyle,
+                parseFloat(style.outlineWidth)]; }"""
+        )
+        if focus is None:
+            break
+        label, outline, width = focus
+        assert outline == "solid" and width >= 2, label
+        seen.add(label)
+        page.keyboard.press("Tab")
+    assert len(seen) == wanted
+    page.get_by_role("button", name="Remove Wealth", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("Wealth removed. Undo brings it back.").wait_for()
+
+
+def test_a_drawing_like_none_of_them_gets_an_honest_answer(visitors: MakeVisitor) -> None:
+    visitor = visitors()
+    for _ in range(3):
+        for symbol, strokes in (("Symbol A", CROSS), ("Symbol B", CUP)):
+            visitor.draw(symbol, strokes)
+            visitor.press(f"Another example of {symbol}")
+    stroke = [(0.2 + 0.6 * (k % 2), 0.1 + 0.08 * k) for k in range(11)]
+    visitor.draw("the new drawing", [stroke, [(0.1, 0.5), (0.9, 0.5)]])
+    visitor.wait_for_answer("None of these")
+    assert visitor.page.get_by_role("meter", name="None of these").is_visible()
+
+
+def human_strokes(folder: Path) -> list[list[Strokes]]:
+    """Real people's pens: characters of the data set, each a few drawings, in shares of the pad."""
+    import zipfile
+
+    characters: dict[str, list[Strokes]] = {}
+    with zipfile.ZipFile(folder / "strokes_background_small1.zip") as archive:
+        for name in sorted(archive.namelist()):
+            if name.startswith("__") or not name.endswith(".txt"):
+                continue
+            strokes: list[list[tuple[float, float]]] = [[]]
+            for line in archive.read(name).decode().splitlines():
+                if line.startswith("BREAK"):
+                    strokes.append([])
+                elif not line.startswith("START") and line.strip():
+                    x, y, _ = map(float, line.split(","))
+                    share = (min(max(x / 105, 0.02), 0.98), min(max(-y / 105, 0.02), 0.98))
+                    strokes[-1].append(share)
+            kept = [stroke[::3] + stroke[-1:] for stroke in strokes if stroke]
+            characters.setdefault(str(Path(name).parent), []).append(kept)
+            if len(characters) > 12:
+                break
+    return list(characters.values())[:12]
+
+
+def test_real_peoples_pens_are_understood(visitors: MakeVisitor, omniglot_dir: Path) -> None:
+    if not (omniglot_dir / "strokes_background_small1.zip").exists():
+        pytest.skip("the data set's pen strokes are not at hand")
+    people = human_strokes(omniglot_dir)
+    visitor = visitors()
+    for letter, character in zip("AB", (people[0], people[5]), strict=True):
+        visitor.draw(f"Symbol {letter}", character[0])
+        visitor.press(f"Another example of Symbol {letter}")
+        visitor.draw(f"Symbol {letter}", character[1])
+    for letter, character in zip("AB", (people[0], people[5]), strict=True):
+        visitor.draw("the new drawing", character[4])
+        visitor.wait_for_answer(f"Symbol {letter}")
+        visitor.press("Clear")
+
+
+SYMBOLS = [
+    {"name": "cross", "examples": [{"strokes": CROSS}, {"strokes": CROSS_AGAIN}]},
+    {"name": "cup", "examples": [{"strokes": CUP}]},
+]
+
+
+def test_the_endpoint_serves_python_clients(app_url: str) -> None:
+    from gradio_client import Client
+
+    client = Client(app_url, verbose=False)
+    try:
+        result = client.predict(
+            SYMBOLS, [{"strokes": CUP_AGAIN}, {"strokes": CROSS}], 5, api_name="/adapt_and_classify"
+        )
+        assert [one["name"] for one in result["answers"]] == ["cup", "cross"]
+        assert result["names"] == ["cross", "cup"]
+        assert sum(result["answers"][0]["probabilities"]) == pytest.approx(1, abs=1e-3)
+        assert len(result["trajectory"]) == 6
+        described = client.view_api(return_format="dict", print_info=False)
+        assert set(described["named_endpoints"]) == {"/adapt_and_classify"}
+        with pytest.raises(Exception, match="symbol 1 has no examples"):
+            client.predict(
+                [{"name": "a"}, {"name": "b"}],
+                [{"strokes": CUP}],
+                None,
+                api_name="/adapt_and_classify",
+            )
+    finally:
+        client.close()
+
+
+def test_the_endpoint_serves_curl(app_url: str) -> None:
+    url = f"{app_url}/gradio_api/call/adapt_and_classify"
+    data = json.dumps({"data": [SYMBOLS, [{"strokes": CUP_AGAIN}], None]}).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        event = json.load(response)["event_id"]
+    with urllib.request.urlopen(f"{url}/{event}", timeout=30) as response:
+        text = response.read().decode()
+    assert text.startswith("event: complete")
+    (result,) = json.loads(text.partition("data: ")[2])
+    assert result["answers"][0]["name"] == "cup"
+
+
+def test_the_example_of_the_readme_runs(app_url: str, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (example,) = [block for block in blocks if "gradio_client" in block]
+    script = tmp_path / "example.py"
+    script.write_text(example.replace("http://127.0.0.1:7860", app_url))
+    printed = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.strip().endswith("cup")
+
+
+def test_what_a_client_should_not_send_is_refused_with_the_reason(app_url: str) -> None:
+    with urllib.request.urlopen(f"{app_url}/config", timeout=30) as response:
+        config = json.load(response)
+    ask = next(
+        one["id"] for one in config["dependencies"] if [t[1] for t in one["targets"]] == ["ask"]
+    )
+    session = "hostile"
+    for sent, reason in (
+        ("<script>", "is no JSON document"),
+        ({"version": 1, "symbols": "x"}, "wanted a list"),
+        ({"version": 1, "symbols": [], "query": [[[1e308, 0]]]}, "two finite numbers"),
+    ):
+        data = json.dumps(
+            {"data": [sent, None, None], "fn_index": ask, "session_hash": session}
+        ).encode()
+        request = urllib.request.Request(
+            f"{app_url}/gradio_api/queue/join", data, {"Content-Type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+        stream = f"{app_url}/gradio_api/queue/data?session_hash={session}"
+        with urllib.request.urlopen(stream, timeout=30) as response:
+            for line in response:
+                if b"process_completed" in line:
+                    break
+        news = json.loads(line.decode().partition("data: ")[2])
+        assert news["success"] is False and reason in news["output"]["error"]

@@ -114,7 +114,8 @@
       if (one) inks.set(textOf(one), ink);
     }
     if (news.revision < barrier || (answer && news.revision < answer.revision)) return;
-    answer = { ...news, ids: (news.slots ?? []).map((slot) => doc.symbols[slot].id) };
+    answer = { ...news, asked: doc.query.length > 0,
+      ids: (news.slots ?? []).map((slot) => doc.symbols[slot].id) };
     if (news.steps !== undefined && now().steps === null) {
       history = { ...history, present: D.setSteps(now(), news.steps) };
       view.show(now(), flags());

@@ -453,7 +453,8 @@ const SketchView = (() => {
       const taught = symbols.length;
       const shares = answer?.probabilities ?? null;
       const winner = answer?.winner ?? null;
-      const asked = doc.query.length > 0;
+      const drawn = doc.query.length > 0;
+      const asked = answer ? answer.asked : drawn; // an unfinished stroke is asked about too
       this.answer.classList.toggle("quiet", !shares);
       if (shares && asked) {
         const name = winner === null ? t("none") : answer.names[winner];
@@ -480,7 +481,7 @@ const SketchView = (() => {
       }
       listed.forEach((symbol, i) => {
         this.rows[i].show(symbol, asked ? (byId.get(symbol.id) ?? null) : null,
-          asked && winner !== null && answer?.ids[winner] === symbol.id, asked);
+          asked && winner !== null && answer?.ids[winner] === symbol.id, drawn);
         if (this.list.children[i] !== this.rows[i].node) this.list.append(this.rows[i].node);
       });
       while (this.list.children.length > listed.length) this.list.lastChild.remove();
@@ -492,14 +493,14 @@ const SketchView = (() => {
 
       const unknown = asked && shares ? answer.unknown : null;
       this.unknown.hidden = taught < 2;
-      this.teachHint.hidden = !(asked && taught);
+      this.teachHint.hidden = !(drawn && taught);
       this.unknown.classList.toggle("winner", asked && !!shares && winner === null);
       this.unknownFill.style.transform = `scaleX(${unknown ?? 0})`;
       set(this.unknownBar, "aria-valuenow", String(Math.round(100 * (unknown ?? 0))));
       say(this.unknownShare, unknown === null ? "" : percent(unknown));
       this.unknownMark.style.left = `${100 * (answer?.threshold ?? 1)}%`;
       this.unknownMark.hidden = !answer || answer.threshold === undefined;
-      this.something.disabled = !asked || doc.symbols.length >= LIMITS.symbols;
+      this.something.disabled = !drawn || doc.symbols.length >= LIMITS.symbols;
 
       for (const card of this.cards.values()) {
         const symbol = doc.symbols.find((one) => one.id === card.id);
