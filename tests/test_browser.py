@@ -19,6 +19,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 Strokes = Sequence[Sequence[tuple[float, float]]]
+LOST_CONNECTION = ("Failed to load resource", "AbortError")
+"""What Gradio's client notes when a page is left while an event is under way."""
 
 # In shares of the pad, as an imagined hand draws them.
 CROSS: Strokes = [[(0.2, 0.2), (0.5, 0.52), (0.8, 0.8)], [(0.8, 0.22), (0.5, 0.5), (0.2, 0.8)]]
