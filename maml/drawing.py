@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw
+from PIL import ExifTags, Image, ImageDraw, ImageOps
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.morphology import skeletonize
@@ -70,8 +70,8 @@ def strokes_to_image(strokes: Sequence[ArrayLike]) -> NDArray[np.float32]:
     low, high = points.min(axis=0), points.max(axis=0)
     # Half of each end first: the difference of two huge coordinates must not overflow.
     centre = low / 2 + high / 2
-    side = float(np.max(high / 2 - low / 2)) * 2
-    scale = _FIT_CANVAS / side if side > 0 and math.isfinite(_FIT_CANVAS / side) else 0.0
+    half = float(np.max(high / 2 - low / 2))
+    scale = _FIT_CANVAS / 2 / half if half > 0 and math.isfinite(_FIT_CANVAS / 2 / half) else 0.0
     canvas = Image.new("L", (_CANVAS, _CANVAS))
     pen = ImageDraw.Draw(canvas)
     for line in lines:
@@ -91,15 +91,16 @@ def image_to_ink(picture: Any, framing: Framing = "fit") -> NDArray[np.float32]:
 
     Args:
         picture: a PIL image of any mode, or an array: (height, width) or (height, width, 3 or 4),
-            bool, unsigned integers, or floats in [0, 1].
+            bool, unsigned integers, or floats in [0, 1].  A picture that notes how the camera was
+            held is turned upright.
         framing: ``"fit"`` or ``"frame"``, see `Framing`.
 
     Returns:
         Ink, float32 of shape (28, 28), values in [0, 1].
 
     Raises:
-        ValueError: if the picture has no ink (all pixels alike), no pixels, another shape or
-            non-finite values, or if the framing is unknown.
+        ValueError: if the picture has no ink (all pixels alike, or nothing but grain and shading),
+            no pixels, another shape or non-finite values, or if the framing is unknown.
     """
     if framing not in FRAMINGS:
         raise ValueError(f"Unknown framing {framing!r}; choose one of {', '.join(FRAMINGS)}.")
@@ -135,6 +136,8 @@ def _luminance(picture: Any) -> NDArray[np.float32]:
     image = picture if isinstance(picture, Image.Image) else _image_from_array(picture)
     if 0 in image.size:
         raise ValueError(f"The picture has no pixels: its size is {image.size}.")
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)  # Telephones note how they were held.
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float32)
         if not np.isfinite(values).all():
@@ -172,7 +175,8 @@ def _image_from_array(picture: ArrayLike) -> Image.Image:
             )
         array = np.rint(array * 255).astype(np.uint8)
     elif array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
+        if array.ndim == 3:  # PIL knows such depth in grey only.
+            array = (array >> 8).astype(np.uint8)
     elif array.dtype != np.uint8:
         raise ValueError(
             f"A picture array of dtype {array.dtype} came; wanted bool, uint8, uint16 or float."
@@ -182,11 +186,9 @@ def _image_from_array(picture: ArrayLike) -> Image.Image:
 
 def _shrink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bound the work on big photographs; lines stay several pixels wide at this size."""
-    longest = max(grey.shape)
-    if longest <= _LARGEST_SIDE:
-        return grey
-    height, width = (max(1, round(side * _LARGEST_SIDE / longest)) for side in grey.shape)
-    return np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BOX))
+    factor = math.ceil(max(grey.shape) / _LARGEST_SIDE)
+    # A whole factor: else a fine line is spread over one or two pixels, by where it happens to lie.
+    return np.asarray(Image.fromarray(grey).reduce(factor)) if factor > 1 else grey
 
 
 def _find_ink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -202,13 +204,25 @@ def _find_ink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     darkness = 1 - grey if light_share >= 0.5 else grey
     if bool(np.isin(darkness, (0, 1)).all()):
         return darkness  # Two levels only, as in Omniglot: no threshold to look for.
-    if float(np.ptp(np.quantile(darkness, (0.02, 0.5)))) > 0.05:
+    uneven = float(np.ptp(np.quantile(darkness, (0.02, 0.5)))) > 0.05
+    if uneven:
         darkness = _even_light(darkness)
-    low = float(np.median(darkness[darkness <= threshold_otsu(darkness)]))
+    low = float(np.median(darkness[darkness <= _threshold(darkness)]))
     contrast = np.clip(darkness - low, 0, None)
-    strong = contrast[contrast > threshold_otsu(contrast)]
-    ink: NDArray[np.float32] = np.clip(contrast / np.median(strong), 0, 1).astype(np.float32)
+    inked = contrast > _threshold(contrast)
+    height = float(np.median(contrast[inked])) if inked.any() else 0.0
+    # Grain and shading fall into two classes as well, but faint ones, or of much the same size.
+    share = float(inked.mean())
+    if (share > 0.25 and height < 0.06) or (uneven and (share > 0.4 or height < 0.03)):
+        raise ValueError(_EMPTY.format(thing="picture", came="it shows but grain and shading"))
+    ink: NDArray[np.float32] = np.clip(contrast / height, 0, 1).astype(np.float32)
     return ink
+
+
+def _threshold(values: NDArray[np.float32]) -> float:
+    """Otsu's threshold, at the upper edge of its bin, so that the whole bin lies below."""
+    bins = 256
+    return float(threshold_otsu(values, nbins=bins)) + float(np.ptp(values)) / (2 * bins)
 
 
 def _even_light(darkness: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -218,7 +232,7 @@ def _even_light(darkness: NDArray[np.float32]) -> NDArray[np.float32]:
         ndimage.grey_opening(darkness, size=(size, size), mode="nearest"), size / 4, mode="nearest"
     )
     level = np.clip(darkness - ground, 0, None)
-    level = np.where(level > threshold_otsu(level), level, 0)
+    level = np.where(level > _threshold(level), level, 0)
     pieces, count = ndimage.label(level > 0, structure=np.ones((3, 3)))
     area = ndimage.sum_labels(np.ones_like(level), pieces, np.arange(1, count + 1))
     if count:
@@ -233,7 +247,13 @@ def _fit(ink: NDArray[np.float32]) -> NDArray[np.float32]:
     top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
     side = max(bottom - top, right - left)
     scale = _FIT_CANVAS / side
-    x, y = (left + right) / 2 - _CANVAS / 2 / scale, (top + bottom) / 2 - _CANVAS / 2 / scale
+    centre = np.array([left + right, top + bottom]) / 2
+    if 1 / scale > 1.5:
+        # Shrinking so far would leave gaps in fine lines: make them wider than a step first.
+        width = int(1 / scale) + 1
+        solid = np.pad(ink > 0.4, width).astype(np.float32)
+        ink, centre = ndimage.maximum_filter(solid, size=width), centre + width
+    x, y = centre - _CANVAS / 2 / scale
     picture = Image.fromarray(np.rint(ink * 255).astype(np.uint8))
     canvas = picture.transform(
         (_CANVAS, _CANVAS),
