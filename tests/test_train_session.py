@@ -143,6 +143,28 @@ def test_who_comes_first_trains_first() -> None:
     assert slots.place(slots.join()) == 1
 
 
+# ---- the page
+
+
+def test_a_page_that_falls_silent_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    session = TrainSession(tmp_path)
+    session.expect_page()
+    now[0] += 15  # it is still loading
+    assert not session.silent
+    session.hear()
+    now[0] += 3
+    assert not session.silent
+    now[0] += 1
+    assert session.silent
+    session.hear()
+    assert not session.silent
+    session.expect_page()
+    now[0] += 25
+    assert session.silent
+
+
 # ---- runs
 
 

@@ -45,16 +45,22 @@ State = Literal[
     "stopped",  # by its owner
     "limit",  # by the limit on minutes
     "finished",
+    "lost",  # the page fell silent
     "failed",  # the process said why
     "died",  # the process ended without a word
 ]
-_OVER: frozenset[State] = frozenset({"stopped", "limit", "finished", "failed", "died"})
+_OVER: frozenset[State] = frozenset({"stopped", "limit", "finished", "lost", "failed", "died"})
 
 _POINTS = 300
 """Points of a curve on the page; its file has them all."""
 _KEPT_LINES = 80
 _RATE_SECONDS = 8.0
 _STOP_SECONDS = 4.0
+_SILENCE_SECONDS = 3.5
+"""A page that is there says so every second; one that has been silent for longer is gone.  The end
+of a connection is not always seen: a network may simply stop carrying anything."""
+_FIRST_WORD_SECONDS = 20.0
+"""How long it may take until a page speaks for the first time."""
 _PAUSE_MINUTES = 15.0
 """A run that rests longer than this makes room for others; it can go on later."""
 _LONGEST_RUNS = 12
@@ -350,7 +356,7 @@ class Run:
     def can_go_on(self) -> bool:
         """Whether it ended before its time and may be taken up again."""
         return (
-            self.state in ("stopped", "limit", "died")
+            self.state in ("stopped", "limit", "lost", "died")
             and self.iteration < self.recipe.training.total
         )
 
@@ -399,13 +405,13 @@ class Run:
                 self.process.stop()
             self.changed.notify_all()
 
-    def abandon(self) -> None:
-        """End it at once; nobody is there to see how."""
+    def abandon(self, state: State = "stopped") -> None:
+        """End it at once: probably nobody is there to see how."""
         if self.process is not None and self.process.running:
             self.process.abandon()
         with self.changed:
             if not self.over:
-                self.state = "stopped"
+                self.state = state
                 self._ended = time.monotonic()
 
     def keep_time(self) -> None:
@@ -611,6 +617,8 @@ class TrainSession:
         self.runs: list[Run] = []
         self._numbers = 0
         self._copies = 0
+        self._heard = 0.0
+        self._has_spoken = False
 
     @property
     def current(self) -> Run | None:
@@ -626,6 +634,20 @@ class TrainSession:
     def busy(self) -> bool:
         """Whether the latest run has not ended."""
         return self.current is not None and not self.current.over
+
+    def hear(self) -> None:
+        """Note that the page is there."""
+        self._heard, self._has_spoken = time.monotonic(), True
+
+    def expect_page(self) -> None:
+        """From now on the page has to say that it is there."""
+        self._heard, self._has_spoken = time.monotonic(), False
+
+    @property
+    def silent(self) -> bool:
+        """Whether the page has not been heard of for too long."""
+        patience = _SILENCE_SECONDS if self._has_spoken else _FIRST_WORD_SECONDS
+        return time.monotonic() - self._heard > patience
 
     def add(self, recipe: Recipe, source: Source, device: str, limit_minutes: float) -> Run:
         """Begin a run; it waits for its turn.

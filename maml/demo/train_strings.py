@@ -86,6 +86,8 @@ _EN = {
     "stopped": "Stopped.",
     "limit": "Stopped: the limit of {minutes} minutes is reached.",
     "finished": "Finished.",
+    "lost": "The connection to this page was lost, so the training was stopped. Go on takes it up "
+    "again from its last checkpoint.",
     "failed": "The training could not go on: {text}",
     "died": "The training process ended on its own. The curve is kept; Go on takes it up again "
     "from its last checkpoint. {text}",
@@ -227,6 +229,7 @@ _ZH = {
     "stopped": "已停止。",
     "limit": "已停止：达到 {minutes} 分钟的上限。",
     "finished": "已完成。",
+    "lost": "与本页的连接中断，训练已停止。按“从上一个检查点继续”可接着训练。",
     "failed": "训练无法继续：{text}",
     "died": "训练进程自行结束。曲线已保留；按“从上一个检查点继续”可接着训练。{text}",
     "step_of": "第 {iteration} / {iterations} 步",

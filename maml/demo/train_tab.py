@@ -73,7 +73,7 @@ class TrainingBoard(gr.HTML):
 
     Python shows things through props: `live`, `glance`, `earlier`, each JSON text (Gradio would
     wrap every array in a proxy and compare all of it), and `language`.  The page's event
-    ``remove`` brings the number of a run.
+    ``remove`` brings the number of a run; ``beat`` comes every second while a run is not over.
     """
 
     def __init__(
@@ -317,7 +317,10 @@ def build_train_tab(
         yield {session_state: session, board: gr.update(earlier=earlier_runs(session))}
         seen = 0 if not again else run.glances
         last: dict[Any, Any] = {}
+        session.expect_page()
         for _ in follow(run, slots, resume=again):
+            if session.silent:
+                run.abandon("lost")
             news = show(session, run, seen)
             seen = run.glances
             # What has not changed need not travel: a button that is told so loses its focus.
@@ -362,6 +365,10 @@ def build_train_tab(
         if session is not None and session.current is not None:
             session.current.stop()
 
+    def on_beat(session: TrainSession | None) -> None:
+        if session is not None:
+            session.hear()
+
     def on_remove(session: TrainSession | None, number: int | None) -> Any:
         if session is None or number is None:
             return gr.skip()
@@ -378,6 +385,7 @@ def build_train_tab(
     pause.click(on_pause, session_state, None, **long)
     go_on.click(on_go_on, session_state, None, **long)
     stop.click(on_stop, session_state, None, **long)
+    board.beat(on_beat, session_state, None, queue=False, **quiet)
     board.remove(on_remove, [session_state, board], board, trigger_mode="multiple", **long)
 
     # ---- the result

@@ -2,7 +2,8 @@
  *
  * Gradio runs this with `element`, `trigger`, `props` and `watch`.  Python pushes the props `live`
  * (the latest run), `glance` (tasks just solved), `earlier` (other runs of the session), all of them
- * JSON texts, and `language`; the page sends {remove: number} with the event "remove".
+ * JSON texts, and `language`; the page sends {remove: number} with the event "remove",
+ * and every second of a run the event "beat".
  */
 (() => {
   "use strict";
@@ -105,7 +106,7 @@
     if (parts.status.textContent !== text) parts.status.textContent = text;
     root.dataset.state = live ? live.state : "idle";
     root.dataset.iteration = live ? String(live.iteration) : "0";
-    parts.status.classList.toggle("bad", Boolean(live) && ["failed", "died"].includes(live.state));
+    parts.status.classList.toggle("bad", Boolean(live) && ["lost", "failed", "died"].includes(live.state));
     if (!live) {
       parts.facts.textContent = t("idle_note");
       parts.bar.value = 0;
@@ -268,6 +269,25 @@
     parts.logPanel.hidden = !text;
   }
 
+  // ---- signs of life -------------------------------------------------------------------------
+
+  let ticker = null;
+
+  /** While a run is not over the server is told every second that the page is there.  The clock is
+   * a worker's: browsers slow down those of pages in the background. */
+  function beat(active) {
+    if (active && !ticker) {
+      const source = "setInterval(() => postMessage(0), 1000); postMessage(0);";
+      ticker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+      ticker.onmessage = () => trigger("beat");
+    } else if (!active && ticker) {
+      ticker.terminate();
+      ticker = null;
+    }
+  }
+
+  const OVER = ["stopped", "limit", "finished", "lost", "failed", "died"];
+
   function show() {
     const live = JSON.parse(props.live || "null");
     const earlier = JSON.parse(props.earlier || "[]");
@@ -277,6 +297,7 @@
     showLog(live);
     showRuns(earlier);
     parts.extra.hidden = !live?.steps;
+    beat(Boolean(live) && !OVER.includes(live.state));
   }
 
   function rebuild() {

@@ -1,0 +1,329 @@
+"""The Train tab in a real Chromium, against the real app and real training processes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_browser import free_port, start_app, stop_app
+
+from maml.checkpoint import load_pretrained
+
+
+class App:
+    """A running app and the processes that it started."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+        self.process, self.url, self.log = process, url, log
+
+    def trainings(self) -> list[int]:
+        """Its training processes that have not ended."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            try:
+                state = (folder / "stat").read_text().rpartition(")")[2].split()
+                line = (folder / "cmdline").read_bytes()
+            except (OSError, NotADirectoryError):
+                continue
+            if (
+                b"training_process" in line
+                and state[0] != "Z"
+                and int(state[1]) == self.process.pid
+            ):
+                found.append(int(folder.name))
+        return found
+
+    def wait_until_nothing_trains(self, seconds: float = 5) -> None:
+        deadline = time.monotonic() + seconds
+        while self.trainings():
+            assert time.monotonic() < deadline, "a training process is left"
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    log = tmp_path_factory.mktemp("app") / "app.log"
+    port = free_port()
+    process = start_app(log, port)
+    yield App(process, f"http://127.0.0.1:{port}", log)
+    stop_app(process)
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+class Trainer:
+    """A person at the Train tab."""
+
+    def __init__(self, browser: Any, url: str) -> None:
+        self.context = browser.new_context(
+            locale="en-GB", viewport={"width": 1280, "height": 1000}, accept_downloads=True
+        )
+        self.page = self.context.new_page()
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(url)
+        self.page.wait_for_selector(".maml-sketchpad[data-ready=yes]")
+        self.tab("Train")
+        self.page.wait_for_selector(".maml-training[data-ready=yes]")
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
+    def button(self, name: str) -> Any:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def press(self, name: str) -> None:
+        self.button(name).click()
+
+    def set(self, group: str, **values: str) -> None:
+        """Open a group of settings and fill some in."""
+        self.page.get_by_role("button", name=group).click()
+        for label, value in values.items():
+            field = self.page.get_by_label(label.replace("_", " "), exact=True)
+            field.fill(value)
+            field.press("Tab")
+
+    def choose_small_training(self) -> None:
+        self.page.get_by_role("radio", name="Generated alphabets").check()
+        self.set("Length, network, seed", Width="8", Test_tasks="10")
+
+    def start(self, step: int = 5) -> None:
+        self.press("Start training")
+        self.wait_for_step(step)
+
+    def wait_for_step(self, step: int) -> None:
+        self.page.wait_for_function(
+            "step => Number(document.querySelector('.maml-training').dataset.iteration) >= step",
+            arg=step,
+            timeout=240_000,
+        )
+
+    def wait_for_state(self, state: str, seconds: float = 60) -> None:
+        self.page.wait_for_selector(
+            f".maml-training[data-state={state}]", timeout=1000 * seconds, state="attached"
+        )
+
+    @property
+    def step(self) -> int:
+        return int(self.page.locator(".maml-training").get_attribute("data-iteration"))
+
+    @property
+    def status(self) -> str:
+        return str(self.page.inner_text("#train-status"))
+
+    def curve(self, which: str) -> int:
+        """Points of the latest run's curve in the first chart."""
+        line = self.page.locator(f".maml-training svg .{which} polyline").first
+        return len((line.get_attribute("points") or "").split())
+
+    def download(self, name: str) -> bytes:
+        with self.page.expect_download(timeout=30_000) as waiting:
+            self.press(name)
+        return Path(waiting.value.path()).read_bytes()
+
+    def close(self) -> None:
+        self.context.close()
+        assert not self.errors
+
+
+@pytest.fixture
+def trainers(browser: Any, app: App) -> Iterator[Any]:
+    made: list[Trainer] = []
+
+    def make() -> Trainer:
+        made.append(Trainer(browser, app.url))
+        return made[-1]
+
+    yield make
+    for trainer in made:
+        trainer.close()
+    app.wait_until_nothing_trains()
+
+
+def test_start_pause_go_on_stop_downloads_and_the_next_run(trainers: Any, app: App) -> None:
+    """One story, since every training takes a while to start."""
+    person: Trainer = trainers()
+    person.choose_small_training()
+    person.start()
+    person.page.wait_for_selector(".maml-training .task .cell.good")
+    assert len(app.trainings()) == 1
+    facts = person.page.inner_text(".maml-training .facts")
+    assert facts.startswith("Step") and "so far" in facts
+    person.press("Pause")
+    person.wait_for_state("paused")
+    rested = person.step
+    person.page.wait_for_timeout(1000)
+    assert person.step == rested
+    person.press("Go on")
+    person.wait_for_step(rested + 5)
+    person.wait_for_step(51)
+    assert person.curve("train") >= 10 and person.curve("test") >= 1
+    assert "[Epoch 1.00] Test Loss:" in person.page.inner_text(".maml-training .log")
+    person.press("Stop training")
+    person.wait_for_state("stopped")
+    app.wait_until_nothing_trains()
+    stopped = person.step
+
+    rows = list(csv.DictReader(io.StringIO(person.download("Download all runs as CSV").decode())))
+    steps = [int(one["iteration"]) for one in rows if one["mode"] == "train"]
+    assert steps == list(range(1, stopped + 1))
+    assert json.loads(rows[0]["settings"])["channels"] == 8
+    assert person.download("Download figure").startswith(b"\x89PNG")
+    package = zipfile.ZipFile(io.BytesIO(person.download("Download checkpoint")))
+    record = json.loads(package.read("model.json"))
+    assert record["recipe"] == "quick" and record["data"]["name"] == "generated alphabets"
+    assert record["iteration"] == stopped
+
+    # The next run: the first stays as a thin line and can be removed.
+    person.start()
+    run = person.page.locator(".maml-training .runs li")
+    assert "Run 1" in run.inner_text() and "width 8" in run.inner_text()
+    assert person.page.locator(".maml-training svg .old").count() >= 2
+    person.press("Remove run 1")
+    person.page.wait_for_function("!document.querySelector('.maml-training svg .old')")
+    person.press("Stop training")
+    person.wait_for_state("stopped")
+
+
+def test_draw_with_these_weights_and_back(trainers: Any, tmp_path: Path) -> None:
+    person: Trainer = trainers()
+    person.tab("Draw")
+    person.press("Load example set")
+    answered = "() => /%/.test(document.querySelector('#answer').textContent)"
+    person.page.wait_for_function(answered)
+    shipped = person.page.inner_text("#answer")
+    person.tab("Train")
+    person.choose_small_training()
+    person.start()
+    person.page.wait_for_selector(".maml-training .task")
+    person.press("Stop training")
+    person.wait_for_state("stopped")
+    person.press("Draw with these weights")
+    person.page.get_by_text("uses the weights of run 1").wait_for()
+    differs = "text => document.querySelector('#answer').innerText !== text"
+    person.page.wait_for_function(differs, arg=shipped)
+    person.press("Back to the shipped weights")
+    person.page.wait_for_function(f"text => !({differs})(text)", arg=shipped)
+
+
+def test_closing_the_page_ends_the_training(trainers: Any, app: App) -> None:
+    person: Trainer = trainers()
+    person.choose_small_training()
+    person.start()
+    assert len(app.trainings()) == 1
+    person.page.close()
+    app.wait_until_nothing_trains(5)
+
+
+def test_losing_the_connection_ends_the_training(trainers: Any, app: App) -> None:
+    person: Trainer = trainers()
+    person.choose_small_training()
+    person.start()
+    assert len(app.trainings()) == 1
+    person.context.set_offline(True)
+    app.wait_until_nothing_trains(5)
+
+
+def test_a_killed_training_says_so_and_goes_on_from_its_checkpoint(trainers: Any, app: App) -> None:
+    person: Trainer = trainers()
+    person.choose_small_training()
+    person.start(10)
+    (process,) = app.trainings()
+    os.kill(process, signal.SIGKILL)
+    person.wait_for_state("died", 5)
+    reached = person.step
+    assert "ended on its own" in person.status
+    assert person.curve("train") >= 2
+    person.press("Go on from the last checkpoint")
+    person.wait_for_step(reached + 5)
+    person.press("Stop training")
+    person.wait_for_state("stopped")
+
+
+def test_two_people_wait_for_each_other_and_see_nothing_of_each_other(
+    trainers: Any, app: App
+) -> None:
+    first: Trainer = trainers()
+    second: Trainer = trainers()
+    first.choose_small_training()
+    first.start()
+    second.choose_small_training()
+    second.press("Start training")
+    second.wait_for_state("waiting")
+    assert "number 1 in the queue" in second.status
+    assert second.step == 0 and second.page.locator(".maml-training .task").count() == 0
+    before = first.step
+    second.press("Stop training")
+    second.wait_for_state("stopped")
+    first.wait_for_step(before + 3)
+    assert len(app.trainings()) == 1
+    # In the queue again, it begins as soon as the first one ends.
+    second.press("Start training")
+    second.wait_for_state("waiting")
+    first.press("Stop training")
+    first.wait_for_state("stopped")
+    second.wait_for_step(3)
+    second.press("Stop training")
+    second.wait_for_state("stopped")
+
+
+def test_settings_that_cannot_work_say_so_before_the_start(trainers: Any, app: App) -> None:
+    person: Trainer = trainers()
+    shots = person.page.get_by_label("Shots", exact=True)
+    shots.fill("10")
+    queries = person.page.get_by_label("Queries", exact=True)
+    queries.fill("15")
+    queries.press("Tab")
+    person.page.get_by_text("This cannot work: 10 shots and 15 queries need 25").wait_for()
+    person.press("Start training")
+    person.page.get_by_text("ask for fewer").first.wait_for()
+    assert app.trainings() == [] and person.step == 0
+    person.page.get_by_role("radio", name="The original notebook").check()
+    person.page.get_by_text("This cannot work").wait_for(state="hidden")
+    assert shots.input_value() == "3" and queries.input_value() == "6"
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_no_process_is_left_when_the_app_ends(
+    browser: Any, tmp_path: Path, ending: signal.Signals
+) -> None:
+    port = free_port()
+    own = App(start_app(tmp_path / "log", port), f"http://127.0.0.1:{port}", tmp_path / "log")
+    person = Trainer(browser, own.url)
+    person.choose_small_training()
+    person.start()
+    (process,) = own.trainings()
+    own.process.send_signal(ending)
+    deadline = time.monotonic() + 5
+    while (
+        Path(f"/proc/{process}/cmdline").exists() and Path(f"/proc/{process}/cmdline").read_bytes()
+    ):
+        assert time.monotonic() < deadline, "the training process is left"
+        time.sleep(0.1)
+    own.process.wait(20)
+    person.context.close()
+
+
+def test_the_checkpoint_is_a_whole_learner(trainers: Any, tmp_path: Path) -> None:
+    person: Trainer = trainers()
+    person.choose_small_training()
+    for label, value in (("Iterations", "6"), ("Iterations of an epoch", "3")):
+        field = person.page.get_by_label(label, exact=True)
+        field.fill(value)
+        field.press("Tab")
+    person.press("Start training")
+    person.wait_for_state("finished", 240)
+    package = zipfile.ZipFile(io.BytesIO(person.download("Download checkpoint")))
+    package.extractall(tmp_path)
+    learner = load_pretrained(tmp_path / "model.safetensors")
+    assert learner.provenance["last_evaluation_in_training"]["tasks"] == 10
+    assert learner.settings.channels == 8
