@@ -107,3 +107,13 @@ def test_the_script_of_the_board_carries_its_texts() -> None:
     first = script.splitlines()[0]
     constants = json.loads(first.removeprefix("const TRAIN_CONSTANTS = ").removesuffix(";"))
     assert constants["STRINGS"] == TRAIN_STRINGS
+
+
+def test_the_configuration_of_the_page_is_plain(built: tuple[gr.Blocks, TrainTab]) -> None:
+    found = [
+        component["props"]
+        for component in built[0].get_config_file()["components"]
+        if component["props"].get("elem_id") == "training-board"
+    ]
+    assert len(found) == 1 and found[0]["language"] == "en"
+    assert not any(callable(value) for value in found[0].values())

@@ -378,6 +378,12 @@ class Sketchpad(gr.HTML):
             **settings,
         )
 
+    def get_config(self) -> dict[str, Any]:  # type: ignore[override]
+        """The settings that the page gets."""
+        # Gradio takes the props' names for events, since the script speaks of them, and would put
+        # listeners, which are no JSON, in their places.
+        return {**super().get_config(), **self.props}
+
     def preprocess(self, payload: Any) -> Document:  # type: ignore[override]
         """Check what the page sent.
 

@@ -102,6 +102,12 @@ class TrainingBoard(gr.HTML):
             **settings,
         )
 
+    def get_config(self) -> dict[str, Any]:  # type: ignore[override]
+        """The settings that the page gets."""
+        # Gradio takes the props' names for events, since the script speaks of them, and would put
+        # listeners, which are no JSON, in their places.
+        return {**super().get_config(), **self.props}
+
     def preprocess(self, payload: Any) -> int | None:  # type: ignore[override]
         """The number of the run to remove, or None if what came is no such number."""
         number = payload.get("remove") if isinstance(payload, dict) else None
