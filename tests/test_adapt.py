@@ -103,6 +103,18 @@ def test_predicting_changes_nothing(model: MetaNetwork, small_alphabets: Charact
         assert torch.equal(value, kept[name]), name
 
 
+def test_learner_does_not_follow_its_model(small_alphabets: CharacterSet) -> None:
+    """Its tensors are its own: what befalls the model later does not reach back."""
+    model = network("notebook")
+    support, queries = task(small_alphabets)
+    learner = adapt(model, support, steps=2)
+    before = learner.predict_path(queries)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert torch.equal(learner.predict_path(queries), before)
+
+
 def test_adapting_twice_gives_the_same_learner(
     model: MetaNetwork, small_alphabets: CharacterSet
 ) -> None:
