@@ -84,17 +84,18 @@ class Trainer:
     def press(self, name: str) -> None:
         self.button(name).click()
 
-    def set(self, group: str, **values: str) -> None:
+    def set(self, group: str, values: dict[str, str]) -> None:
         """Open a group of settings and fill some in."""
         self.page.get_by_role("button", name=group).click()
         for label, value in values.items():
-            field = self.page.get_by_label(label.replace("_", " "), exact=True)
+            field = self.page.get_by_label(label, exact=True)
             field.fill(value)
             field.press("Tab")
 
     def choose_small_training(self) -> None:
         self.page.get_by_role("radio", name="Generated alphabets").check()
-        self.set("Length, network, seed", Width="8", Test_tasks="10")
+        small = {"Width": "8", "Test tasks": "10", "Pre-training episodes": "0"}
+        self.set("Length, network, seed", {**small, "Iterations of an epoch": "50"})
 
     def start(self, step: int = 5) -> None:
         self.press("Start training")

@@ -80,7 +80,7 @@ def test_the_notebooks_network_has_as_many_ways_as_its_tasks() -> None:
         ("quick", {"seed": None}, "seed must be a whole number from 0 to .*; None came"),
         ("quick", {"inner_rate": float("nan")}, "inner rate must be a number from .*; nan came"),
         ("quick", {"shots": 10, "queries": 15}, "need 25 drawings of each character, .* are 20"),
-        ("quick", {"iterations": 0}, "nothing to train"),
+        ("quick", {"iterations": 0, "pretraining": 0}, "nothing to train"),
         ("notebook", {"pretraining": 10}, "cannot be pre-trained"),
         ("notebook", {"learned_rates": True}, "no learned inner rates"),
         ("notebook", {"within_alphabet": True}, "fixed number"),

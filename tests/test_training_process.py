@@ -22,6 +22,7 @@ from PIL import Image
 
 from maml.checkpoint import load_pretrained
 from maml.config import RECIPES, InnerLoop, NetworkSettings, Recipe
+from maml.demo.train_session import recipe_of, values_of
 from maml.demo.training_process import Job, TrainingProcess
 from maml.runs import RunFolder
 
@@ -91,24 +92,25 @@ def wait_until_gone(pid: int, seconds: float) -> None:
 
 
 def test_the_figures_are_those_of_the_command_line(tmp_path: Path) -> None:
-    settings = ["--recipe", "quick", "--iterations", "4", "--seed", "5", "--data", "synthetic"]
+    settings = ["--recipe", "quick", "--episodes", "3", "--iterations", "4", "--seed", "5"]
     subprocess.run(
-        [sys.executable, "-m", "maml", "train", *settings, "--out", str(tmp_path / "line")],
-        cwd=ROOT,
+        [sys.executable, "-m", "maml", "train", *settings, "--data", "synthetic", "--out", "line"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
         capture_output=True,
     )
-    base = RECIPES["quick"]
-    chosen = replace(base, training=replace(base.training, iterations=4), seed=5)
+    values = {**values_of(RECIPES["quick"]), "pretraining": 3, "iterations": 4, "seed": 5}
+    chosen = recipe_of("quick", values)
     process, listener = start(Job(chosen, "generated", tmp_path / "page"))
     ended = listener.wait_for("ended", 120)
     assert ended["status"] == 0, ended
     by_line = figures(RunFolder(tmp_path / "line"))
-    assert [row[0] for row in by_line] == [1, 2, 3, 4, 4]
+    assert [row[0] for row in by_line] == [1, 2, 3, 3, 4, 5, 6, 7, 7]
     assert figures(RunFolder(tmp_path / "page")) == by_line
     sent = [(one["iteration"], one["loss"]) for one in listener.of("step")]
-    assert sent == [(row[0], row[2]) for row in by_line if row[1] == "train"]
-    assert listener.of("test")[0]["accuracy"] == pytest.approx(by_line[-1][3] / 100)
+    assert sent == [(row[0], row[2]) for row in by_line if row[1] != "test"]
+    assert listener.of("test")[-1]["accuracy"] == pytest.approx(by_line[-1][3] / 100)
     assert not process.running
 
 

@@ -353,6 +353,11 @@ class Run:
         return self.state in _OVER
 
     @property
+    def ended(self) -> bool:
+        """Whether it is over and its process gone."""
+        return self.over and (self.process is None or not self.process.running)
+
+    @property
     def can_go_on(self) -> bool:
         """Whether it ended before its time and may be taken up again."""
         return (
@@ -823,7 +828,7 @@ def follow(
                 run.start(resume=resume)
             except OSError as error:
                 run.receive({"kind": "failed", "text": str(error)})
-        while not run.over or (run.process is not None and run.process.running):
+        while not run.ended:
             run.keep_time()
             yield
             run.wait(every) if run.state in ("preparing", "paused") else time.sleep(every)

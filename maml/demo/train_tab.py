@@ -306,13 +306,13 @@ def build_train_tab(
             news["glance"] = json.dumps(run.glance())
         return {
             board: gr.update(**news),
-            start: gr.update(interactive=run.over),
+            start: gr.update(interactive=run.ended),
             pause: gr.update(
                 interactive=run.state in ("training", "evaluating"), visible=run.state != "paused"
             ),
             go_on: gr.update(visible=run.state == "paused"),
             stop: gr.update(interactive=not run.over and run.state != "stopping"),
-            resume: gr.update(visible=run.over and run.can_go_on),
+            resume: gr.update(visible=run.ended and run.can_go_on),
             draw_with: gr.update(interactive=run.has_weights),
         }
 
@@ -386,8 +386,11 @@ def build_train_tab(
     # that stops: whose turn it is is decided by `slots`.
     long: dict[str, Any] = {**quiet, "concurrency_limit": None}
     settings = [recipe, source, device, minutes, *ordered]
-    start.click(on_start, [session_state, *settings], [session_state, *controls], **long)
-    resume.click(on_resume, [session_state, language_state], [session_state, *controls], **long)
+    # "Once", which buttons have by default, would drop a click made before the last run's event has
+    # quite ended; a second run is refused by the session.
+    again: dict[str, Any] = {**long, "trigger_mode": "multiple"}
+    start.click(on_start, [session_state, *settings], [session_state, *controls], **again)
+    resume.click(on_resume, [session_state, language_state], [session_state, *controls], **again)
     pause.click(on_pause, session_state, None, **long)
     go_on.click(on_go_on, session_state, None, **long)
     stop.click(on_stop, session_state, None, **long)
@@ -527,7 +530,7 @@ def _setting(key: str, value: Any) -> Any:
     setting = next(one for one in SETTINGS if one.key == key)
     if setting.is_switch:
         return gr.Checkbox(value=value, min_width=140)
-    return gr.Number(value=value, min_width=140)
+    return gr.Number(value=value, step=1 if setting.whole else 0.001, min_width=140)
 
 
 def _recipe(name: str) -> Recipe:
