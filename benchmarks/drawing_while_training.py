@@ -70,10 +70,7 @@ def main() -> None:
             if options.data == "generated":
                 page.get_by_role("radio", name="Generated alphabets").check()
             page.get_by_role("button", name="Start training").click()
-            page.wait_for_function(
-                "Number(document.querySelector('.maml-training').dataset.iteration) >= 5",
-                timeout=120_000,
-            )
+            page.wait_for_selector(".maml-training[data-state=training]", timeout=120_000)
             alone = pace(page, 8)
             page.get_by_role("tab", name="Draw").click()
             before, began = steps(page), time.perf_counter()

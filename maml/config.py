@@ -316,7 +316,7 @@ RECIPES: dict[str, Recipe] = {
                 meta_batch=4,
                 iterations=600,
                 epoch=100,
-                outer_rate=3e-3,
+                outer_rate=3e-4,
                 cosine=True,
                 pretraining=Pretraining(episodes=250, ways=20, drawings=4),
                 augment=True,

@@ -54,7 +54,7 @@ SOURCE_NAMES: dict[Source, str] = {"omniglot": "Omniglot", "generated": "generat
 
 Receive = Callable[[dict[str, Any]], None]
 
-_NICENESS = 10
+_NICENESS = 19
 _SAVE_SECONDS = 5.0
 _GLANCE_SECONDS = 2.0
 _GLANCE_SHARE = 0.1
