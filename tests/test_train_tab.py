@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from maml.demo.train_tab import TrainingBoard, TrainTab, WeightsBanner, build_tr
 
 
 def build(folder: Path) -> tuple[gr.Blocks, TrainTab]:
-    # Outside of an event loop Gradio makes one for each of its locks and never closes it.
-    return asyncio.run(_build(folder))
+    # Outside of an event loop Gradio makes one for each of its locks and never closes it.  The loop
+    # has a thread of its own, since Playwright leaves one running in this thread.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(_build(folder))).result()
 
 
 async def _build(folder: Path) -> tuple[gr.Blocks, TrainTab]:
