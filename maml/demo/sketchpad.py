@@ -351,7 +351,7 @@ class Sketchpad(gr.HTML):
     Its value comes from the page as a document's JSON text and reaches a listener as a `Document`.
     Python answers through props: ``gr.update(answer=...)``, ``gr.update(check=...)``, both JSON
     text; the page drops what is older than its own last change.  Another value of ``weights`` makes
-    it ask again.  Events: ``ask``, ``check``, ``export``, ``language``.
+    it ask again.  Events: ``ask``, ``live``, ``check``, ``export``, ``language``.
     """
 
     def __init__(
