@@ -252,9 +252,8 @@ class _Channel:
 
 def main() -> int:
     """Do the job that comes on standard input; returns the exit status."""
+    _give_way()
     channel = _Channel()
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(_NICENESS)
     try:
         for kind, content in work(channel.job, channel.running, channel.stopped, channel.send):
             channel.send(kind, **content)
@@ -262,6 +261,15 @@ def main() -> int:
         channel.send("failed", text=" ".join(str(error).split()) or type(error).__name__)
         return 1
     return 0
+
+
+def _give_way() -> None:
+    """Let everything else go first, and leave it a core of its own."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(_NICENESS)
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, cores - 1)))
 
 
 def work(
