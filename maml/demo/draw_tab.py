@@ -467,10 +467,10 @@ def build_draw_tab(load_model: LoadModel, session_weights: gr.State) -> Sketchpa
     ) -> Iterator[Any]:
         try:
             for news in find_mixups(document, session or DrawSession(), load_model(weights)):
-                yield gr.update(check=json.dumps(news))
+                yield gr.update(mixups=json.dumps(news))
         except ValueError as error:
             news = {"revision": document.revision, "error": str(error)}
-            yield gr.update(check=json.dumps(news))
+            yield gr.update(mixups=json.dumps(news))
 
     inputs = [sketchpad, memory, session_weights]
     # Past the queue, which would open a stream of messages for each stroke and bring the whole page

@@ -272,7 +272,6 @@
     settle();
   }
 
-  // Gradio finds the names of events in this text: "check", "export", "language".
   /** Raise another event than a question for an answer; it bears the revision it belongs to. */
   function tell(event) {
     props.value = text(now());
@@ -289,8 +288,8 @@
 
   watch("answer", receive);
   watch("weights", () => settle());
-  watch("check", () => {
-    const news = JSON.parse(props.check || "null");
+  watch("mixups", () => {
+    const news = JSON.parse(props.mixups || "null");
     const doc = news && asked.get(news.revision);
     if (!doc) return;
     if (news.error) {
