@@ -491,20 +491,56 @@ def test_pictures_are_examples_too(visitor: Visitor, tmp_path: Path) -> None:
     visitor.page.get_by_text("The picture could not be read: no.png").wait_for()
 
 
+PICTURE_FILE = """(async (lines = true) => {
+    const canvas = document.createElement('canvas');
+    canvas.width = canvas.height = 80;
+    const pen = canvas.getContext('2d');
+    pen.fillStyle = 'white'; pen.fillRect(0, 0, 80, 80);
+    pen.lineWidth = 6;
+    if (lines) pen.strokeRect(20, 20, 40, 40);
+    const blob = await new Promise((done) => canvas.toBlob(done));
+    const data = new DataTransfer();
+    data.items.add(new File([blob], 'square.png', {type: 'image/png'}));
+    return data; })"""
+"""A function of the page that gives a picture file as the clipboard or a drag holds it."""
+
+
+def drop_picture(visitor: Visitor, number: int, lines: bool = True) -> bool:
+    """Drag a picture file onto the card of that number; tells whether the card takes it."""
+    taken: bool = visitor.page.evaluate(
+        f"""async ([number, lines]) => {{
+        const dataTransfer = await {PICTURE_FILE}(lines);
+        const pad = document.querySelectorAll('.card canvas.pad')[number];
+        const event = (type) => new DragEvent(type, {{dataTransfer, bubbles: true,
+            cancelable: true}});
+        const taken = !pad.dispatchEvent(event('dragover'));
+        return taken && !pad.dispatchEvent(event('drop')); }}""",
+        [number, lines],
+    )
+    return taken
+
+
+def test_a_picture_is_dropped_onto_a_card(visitors: MakeVisitor) -> None:
+    visitor = visitors()
+    assert drop_picture(visitor, 1)
+    visitor.page.get_by_text("Picture added to Symbol B.").wait_for()
+    kept = visitor.kept()["symbols"]
+    assert kept[0]["examples"] == [] and "picture" in kept[1]["examples"][0]
+
+
+def test_what_the_server_finds_is_said_in_chinese_too(visitors: MakeVisitor) -> None:
+    visitor = visitors(locale="zh-CN")
+    drop_picture(visitor, 0, lines=False)
+    visitor.page.get_by_text("符号 A 的第 1 幅未采用：图片中看不到线条。").wait_for()
+
+
 def test_a_picture_is_pasted_onto_the_card_under_the_pointer(visitors: MakeVisitor) -> None:
     visitor = visitors()
     visitor.pad("Symbol B").hover()
     visitor.page.evaluate(
-        """async () => {
-        const canvas = document.createElement('canvas');
-        canvas.width = canvas.height = 80;
-        const pen = canvas.getContext('2d');
-        pen.fillStyle = 'white'; pen.fillRect(0, 0, 80, 80);
-        pen.lineWidth = 6; pen.strokeRect(20, 20, 40, 40);
-        const blob = await new Promise((done) => canvas.toBlob(done));
-        const data = new DataTransfer();
-        data.items.add(new File([blob], 'square.png', {type: 'image/png'}));
-        document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data})); }"""
+        PICTURE_FILE
+        + """().then((data) =>
+        document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data})))"""
     )
     visitor.page.wait_for_function("document.querySelectorAll('.tile').length === 1")
     kept = visitor.kept()["symbols"]

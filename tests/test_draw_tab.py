@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import maml
 from maml.config import RECIPES
 from maml.demo import draw_tab
-from maml.demo.draw_tab import DrawSession, answer, find_mixups
+from maml.demo.draw_tab import DrawSession, answer, find_mixups, pack_learner
 from maml.demo.sketchpad import example_sets, parse_document
 from maml.model import MetaNetwork, build_model
 
@@ -159,14 +162,45 @@ def test_each_ink_is_sent_once(model: MetaNetwork) -> None:
     assert answer(document(), session, model)["inks"] == []
 
 
-def test_a_drawing_without_ink_is_named_and_the_others_are_used(model: MetaNetwork) -> None:
+def picture(side: int, colour: str = "white") -> dict[str, str]:
+    file = io.BytesIO()
+    Image.new("L", (side, side), colour).save(file, "PNG")
+    return {"picture": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()}
+
+
+@pytest.mark.parametrize(
+    ("example", "english", "chinese"),
+    [
+        ({"picture": "data:image/png;base64,AAAA"}, "could not be opened", "无法打开图片"),
+        (picture(600), "more than 512 pixels a side", "边长超过 512 像素"),
+        (picture(100), "no line can be seen", "看不到线条"),
+    ],
+)
+def test_a_drawing_without_ink_is_named_and_the_others_are_used(
+    model: MetaNetwork, example: Any, english: str, chinese: str
+) -> None:
     symbols = [
-        {"name": "Round", "pad": ROUND, "examples": [{"picture": "data:image/png;base64,AAAA"}]},
+        {"name": "Round", "pad": ROUND, "examples": [example]},
         {"name": "Cross", "pad": CROSS},
     ]
     news = answer(document(symbols=symbols), DrawSession(), model)
-    assert "Round, 1: A picture could not be opened" in news["error"]
+    assert "Drawing 1 of Round is left out" in news["error"] and english in news["error"]
     assert len(news["probabilities"]) == 2
+    news = answer(document(symbols=symbols, language="zh"), DrawSession(), model)
+    assert "Round 的第 1 幅未采用" in news["error"] and chinese in news["error"]
+
+
+def test_weights_for_another_number_of_symbols_say_so_in_the_pages_language() -> None:
+    recipe = RECIPES["notebook"]
+    network = build_model(recipe.network, recipe.training.inner, torch.Generator().manual_seed(0))
+    session = DrawSession()
+    news = answer(document(), session, network)
+    assert "exactly 5 symbols apart, but 2 have drawings" in news["error"]
+    assert "只能区分正好 5 个符号" in answer(document(language="zh"), session, network)["error"]
+    with pytest.raises(ValueError, match="只能区分正好 5 个符号"):
+        next(find_mixups(document(language="zh"), session, network))
+    with pytest.raises(ValueError, match="先画两个符号"):
+        pack_learner(document(symbols=[], language="zh"), session, network)
 
 
 def test_the_memory_of_a_session_stays_small(model: MetaNetwork) -> None:

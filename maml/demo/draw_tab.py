@@ -31,13 +31,16 @@ from maml.checkpoint import save_model
 from maml.config import Framing
 from maml.data.episodes import SupportSet, as_ink_batch
 from maml.demo.sketchpad import (
+    LARGEST_PICTURE_SIDE,
     Document,
     Drawing,
+    PictureError,
     Sketchpad,
     example_sets,
     parse_document,
     parse_drawing,
 )
+from maml.demo.strings import STRINGS
 from maml.model import MetaNetwork
 
 _KEPT_LEARNERS = 4
@@ -161,9 +164,10 @@ def answer(document: Document, session: DrawSession, model: MetaNetwork) -> dict
         return news
     names = [document.symbols[slot].name for slot in slots]
     try:
-        learner = session.learner(model, groups, names, document.steps)
+        _require_ways(document, groups, model)
     except ValueError as error:
         return {**news, "error": str(error)}
+    learner = session.learner(model, groups, names, document.steps)
     adapted = time.perf_counter()
     news |= {
         "slots": slots,
@@ -211,19 +215,38 @@ def _sound_drawings(
     groups: list[list[Drawing]] = []
     slots: list[int] = []
     problems: list[str] = []
+    words = STRINGS[document.language]
     for place, symbol in enumerate(document.symbols):
         group: list[Drawing] = []
         for number, drawing in enumerate(symbol.drawings, 1):
             try:
                 session.ink(drawing)
-            except ValueError as error:
-                problems.append(f"{symbol.name}, {number}: {error}")
+            except PictureError as error:
+                problems.append(
+                    words["picture_" + error.code].format(
+                        name=symbol.name, number=number, most=LARGEST_PICTURE_SIDE
+                    )
+                )
             else:
                 group.append(drawing)
         if group:
             groups.append(group)
             slots.append(place)
     return groups, slots, problems
+
+
+def _require_ways(document: Document, groups: list[list[Drawing]], model: MetaNetwork) -> None:
+    """See that there are as many symbols with ink as the network can tell apart.
+
+    Raises:
+        ValueError: if not, in the page's language.
+    """
+    words = STRINGS[document.language]
+    if len(groups) < 2:
+        raise ValueError(words["missing_two"])
+    wanted = model.fixed_ways or len(groups)
+    if len(groups) != wanted:
+        raise ValueError(words["wrong_ways"].format(wanted=wanted, found=len(groups)))
 
 
 def _places(document: Document) -> Iterator[tuple[int, int, Drawing]]:
@@ -256,6 +279,7 @@ def find_mixups(
     """
     document = document.framed(framing_of(model))
     groups, slots, _ = _sound_drawings(document, session)
+    _require_ways(document, groups, model)
     names = [document.symbols[slot].name for slot in slots]
     trials = [
         (label, drawing)
@@ -356,13 +380,12 @@ def pack_learner(document: Document, session: DrawSession, model: MetaNetwork) -
         `run.py`.
 
     Raises:
-        ValueError: if fewer than two symbols have drawings.
+        ValueError: if fewer than two symbols have drawings, or not as many as the network serves.
     """
     document = document.framed(framing_of(model))
     groups, slots, _ = _sound_drawings(document, session)
     names = [document.symbols[slot].name for slot in slots]
-    if len(groups) < 2:
-        raise ValueError(f"{len(groups)} symbols have drawings; draw at least two first.")
+    _require_ways(document, groups, model)
     learner = session.learner(model, groups, names, document.steps)
     support = session.support(groups, names)
     metadata = {

@@ -4,8 +4,12 @@ The page's part lives in `assets/` and is put together in `_script`.  Its value 
 versioned JSON document (`assets/document.js` describes it); `parse_document` checks every byte of
 it, because a client can send anything.
 
-No drawing library is used: what Python packages offer (fabric.js and the like) sends pictures or
-brings a scene graph and a licence text larger than the 300 lines of `assets/pads.js`.
+No drawing library is used.  Through a Python package one can have Gradio's own `gr.Sketchpad` (Pixi)
+and `streamlit-drawable-canvas` (fabric.js, for another framework), and both answer with pictures of
+the canvas.  What is needed here are the points of the pen, twenty pads on one page, and pens, palms
+and fingers told apart; a library of scenes, selections and layers gives none of that, and the 250
+lines of `assets/pads.js` on pointer events and a 2D canvas do.  Freehand outlines and smoothing, which
+small libraries do well, would be for the eye alone: the network gets the same 28 x 28 pixels.
 """
 
 from __future__ import annotations
@@ -52,6 +56,20 @@ _NUMBERS = (int, float)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
+class PictureError(ValueError):
+    """A picture that gives no ink.
+
+    Args:
+        text: what is wrong with it.
+        code: the same for the page, which has its own words for it in each language: "unreadable",
+            "too_large" or "blank".
+    """
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 # ---- what the page sends ---------------------------------------------------------------------
 
 
@@ -83,7 +101,7 @@ class Drawing:
         """The 28 x 28 picture that the network sees.
 
         Raises:
-            ValueError: if the picture cannot be opened, is too large, or is blank.
+            PictureError: if the picture cannot be opened, is too large, or is blank.
         """
         if self.picture is None:
             return strokes_to_image([np.asarray(stroke) for stroke in self.strokes], self.framing)
@@ -92,9 +110,10 @@ class Drawing:
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 image = Image.open(io.BytesIO(self.picture), formats=("PNG", "JPEG", "WEBP"))
                 if max(image.size) > LARGEST_PICTURE_SIDE:
-                    raise ValueError(
+                    raise PictureError(
                         f"A picture of {image.size[0]} x {image.size[1]} pixels came; "
-                        f"shrink it to at most {LARGEST_PICTURE_SIDE} a side."
+                        f"shrink it to at most {LARGEST_PICTURE_SIDE} a side.",
+                        "too_large",
                     )
                 image.load()
         except (
@@ -104,10 +123,13 @@ class Drawing:
             Image.DecompressionBombError,
             Image.DecompressionBombWarning,
         ) as error:
-            raise ValueError(
-                "A picture could not be opened; send a whole PNG, JPEG or WebP."
+            raise PictureError(
+                "A picture could not be opened; send a whole PNG, JPEG or WebP.", "unreadable"
             ) from error
-        return image_to_ink(image, self.framing)
+        try:
+            return image_to_ink(image, self.framing)
+        except ValueError as error:
+            raise PictureError(str(error), "blank") from error
 
 
 @dataclass(frozen=True)

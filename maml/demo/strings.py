@@ -122,6 +122,13 @@ _EN = {
     "refused_bad_name": "Refused: {where} has no proper name (1 to 500 characters).",
     "refused_same_name": "Refused: {where} bears the name {name}, which another one has.",
     "refused_bad_steps": "Refused: steps is {found}; wanted a whole number from 0 to {most}.",
+    # what the server finds
+    "picture_unreadable": "Drawing {number} of {name} is left out: the picture could not be "
+    "opened. PNG, JPEG and WebP can.",
+    "picture_too_large": "Drawing {number} of {name} is left out: the picture has more than "
+    "{most} pixels a side.",
+    "picture_blank": "Drawing {number} of {name} is left out: no line can be seen in the picture.",
+    "wrong_ways": "These weights tell exactly {wanted} symbols apart, but {found} have drawings.",
 }
 
 _ZH = {
@@ -225,6 +232,10 @@ _ZH = {
     "refused_bad_name": "已拒绝：{where} 没有合适的名称（1 到 500 个字符）。",
     "refused_same_name": "已拒绝：{where} 的名称 {name} 与另一个重复。",
     "refused_bad_steps": "已拒绝：步数为 {found}，应为 0 到 {most} 的整数。",
+    "picture_unreadable": "{name} 的第 {number} 幅未采用：无法打开图片。支持 PNG、JPEG 和 WebP。",
+    "picture_too_large": "{name} 的第 {number} 幅未采用：图片边长超过 {most} 像素。",
+    "picture_blank": "{name} 的第 {number} 幅未采用：图片中看不到线条。",
+    "wrong_ways": "这套权重只能区分正好 {wanted} 个符号，而现在有 {found} 个符号有画。",
 }
 
 STRINGS: dict[Language, dict[str, str]] = {"en": _EN, "zh": _ZH}

@@ -19,7 +19,7 @@ const SketchCurves = (() => {
    */
   function draw(svg, lines, options) {
     const [width, height] = options.size;
-    const [left, right, above, below] = [36, 10, 8, 22];
+    const [left, right, above, below] = [40, 10, 8, 22];
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", options.description);
     svg.replaceChildren();

@@ -6,8 +6,10 @@ const SketchPads = (() => {
   let penSeen = false; // from then on a touch is a palm
   let drawingNow = null; // one stroke at a time on the whole page
 
-  function colour(element, name) {
-    return getComputedStyle(element).getPropertyValue(name).trim() || "#888";
+  /** A colour of the page; a canvas that is not on it yet has none of its own. */
+  function colour(canvas, name) {
+    const element = canvas.isConnected ? canvas : document.querySelector(".maml-sketchpad");
+    return getComputedStyle(element).getPropertyValue(name).trim();
   }
 
   /** Trace strokes with rounded corners; a stroke of one point is a dot. */
