@@ -8,17 +8,15 @@ second of the training meanwhile, and how many steps a second it makes when nobo
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
+from browser import chromium, running_app
+from playwright.sync_api import Page
 from stroke_to_answer import (
-    CHROMIUM,
     QUERY_PAD,
     opened,
     row,
-    running_app,
     stroke,
     symbols_with_drawings,
     times,
@@ -55,10 +53,7 @@ def main() -> None:
     parser.add_argument("--strokes", type=int, default=60, help="strokes of each row")
     parser.add_argument("--data", choices=["omniglot", "generated"], default="omniglot")
     options = parser.parse_args()
-    names = ("chromium", "chromium-browser", "google-chrome")
-    system = next(filter(None, map(shutil.which, names)), None)
-    with running_app() as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=system, args=CHROMIUM)
+    with running_app() as url, chromium() as browser:
         print("| new drawing, 5 symbols x 5 drawings | median | 95 % | wanted |")
         print("|---|---|---|---|")
         page = opened(browser, url, symbols_with_drawings(5, 5))
@@ -83,7 +78,6 @@ def main() -> None:
             page.get_by_role("button", name="Stop training").click()
             page.wait_for_selector(".maml-training[data-state=stopped]")
         print("\n" + "\n".join(notes))
-        browser.close()
 
 
 if __name__ == "__main__":

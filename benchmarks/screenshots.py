@@ -6,11 +6,9 @@ Writes `docs/draw-desktop.png` (English, light) and `docs/draw-phone.png` (Chine
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-from stroke_to_answer import CHROMIUM, ROOT, running_app
+from browser import ROOT, chromium, running_app
 
 VIEWS = {
     "draw-desktop.png": ("en-GB", "light", "runes", {"width": 1280, "height": 1000}, 1),
@@ -23,10 +21,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "docs")
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    names = ("chromium", "chromium-browser", "google-chrome")
-    system = next(filter(None, map(shutil.which, names)), None)
-    with running_app() as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=system, args=CHROMIUM)
+    with running_app() as url, chromium() as browser:
         for name, (locale, theme, chosen, viewport, scale) in VIEWS.items():
             page = browser.new_page(locale=locale, viewport=viewport, device_scale_factor=scale)
             page.goto(f"{url}/?__theme={theme}")
@@ -37,7 +32,6 @@ def main() -> None:
             page.wait_for_timeout(800)  # the bars have come to rest
             page.screenshot(path=folder / name)
             print(folder / name)
-        browser.close()
 
 
 if __name__ == "__main__":

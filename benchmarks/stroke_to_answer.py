@@ -9,27 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
+from browser import chromium, running_app
+from playwright.sync_api import Page
 
-ROOT = Path(__file__).parents[1]
 KEY = "maml-sketchpad.document.v1"
-CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 QUERY_PAD = "Drawing pad for the new drawing"
 
 # Runs in every page: when a stroke ends, note how long it takes until its answer is painted.
@@ -78,33 +66,6 @@ def symbols_with_drawings(ways: int, drawings: int, seed: int = 0) -> dict[str, 
         "symbols": symbols,
         "query": symbols[0]["examples"][0]["strokes"][:1],
     }
-
-
-@contextmanager
-def running_app() -> Iterator[str]:
-    """The address of a freshly started app."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "0"}
-    with tempfile.TemporaryFile() as log:
-        app = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log
-        )
-        try:
-            for _ in range(600):
-                if app.poll() is not None:
-                    log.seek(0)
-                    raise RuntimeError(log.read().decode())
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=5).close()
-                    break
-                except (urllib.error.URLError, OSError):
-                    time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            app.terminate()
-            app.wait()
 
 
 def opened(browser: Any, url: str, document: dict[str, Any] | None = None, **settings: Any) -> Page:
@@ -251,10 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strokes", type=int, default=60, help="strokes of the first row")
     count = parser.parse_args().strokes
-    names = ("chromium", "chromium-browser", "google-chrome")
-    system = next(filter(None, map(shutil.which, names)), None)
-    with running_app() as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=system, args=CHROMIUM)
+    with running_app() as url, chromium() as browser:
         print("| from the end of a stroke to the answer on the page | median | 95 % | wanted |")
         print("|---|---|---|---|")
         print(row("new drawing, 5 symbols x 5", query_strokes(browser, url, count), "60 / 120"))
@@ -270,7 +228,6 @@ def main() -> None:
             f"scrolling 20 cards, phone, CPU slowed 4x: {median:.0f} ms a frame, "
             f"{100 * slow:.1f} % of frames over 50 ms"
         )
-        browser.close()
 
 
 if __name__ == "__main__":

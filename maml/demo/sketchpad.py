@@ -4,12 +4,12 @@ The page's part lives in `assets/` and is put together in `_script`.  Its value 
 versioned JSON document (`assets/document.js` describes it); `parse_document` checks every byte of
 it, because a client can send anything.
 
-No drawing library is used.  Through a Python package one can have Gradio's own `gr.Sketchpad` (Pixi)
-and `streamlit-drawable-canvas` (fabric.js, for another framework), and both answer with pictures of
-the canvas.  What is needed here are the points of the pen, twenty pads on one page, and pens, palms
-and fingers told apart; a library of scenes, selections and layers gives none of that, and the 250
-lines of `assets/pads.js` on pointer events and a 2D canvas do.  Freehand outlines and smoothing, which
-small libraries do well, would be for the eye alone: the network gets the same 28 x 28 pixels.
+No drawing library is used.  Those that come with a Python package are made for other work: Gradio's
+`gr.Sketchpad` (Pixi) sends pictures and starts a WebGL application for each pad, Bokeh's freehand
+tool gives points but is part of a plot, `streamlit-drawable-canvas` (fabric.js) belongs to another
+framework.  Wanted here are the points of the pen, twenty pads on a page, and pens, palms and
+fingers told apart: the 230 lines of `assets/pads.js`, on pointer events and a 2D canvas.  What a
+library would add, smooth outlines, is for the eye alone: the network sees 28 x 28 pixels.
 """
 
 from __future__ import annotations
