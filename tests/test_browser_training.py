@@ -203,8 +203,9 @@ def test_start_pause_go_on_stop_downloads_and_the_next_run(trainers: Any, app: A
 
     # The next run: the first stays as a thin line and can be removed.
     person.start()
-    run = person.page.locator(".maml-training .runs li")
-    assert "Run 1" in run.inner_text() and "width 8" in run.inner_text()
+    legend = person.page.locator(".maml-training .runs li")
+    legend.filter(has_text="Run 2").filter(has_text="width 8").wait_for()
+    legend.filter(has_text="Run 1").filter(has_text="width 8").wait_for()
     assert person.page.locator(".maml-training svg .old").count() >= 2
     person.press("Remove run 1")
     person.page.wait_for_function("!document.querySelector('.maml-training svg .old')")
@@ -349,7 +350,7 @@ def test_the_checkpoint_is_a_whole_learner_and_goes_to_the_hub(
     assert learner.settings.channels == 8
 
     assert app.hub is not None
-    person.press("Push to the Hugging Face Hub")
+    person.page.get_by_role("button", name="Push to the Hugging Face Hub").click()
     name, token = (person.page.get_by_label(one) for one in ("Repository", "Access token"))
     name.fill("anna/symbols")
     token.fill("hf_wrongwrongwrong")
