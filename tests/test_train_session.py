@@ -153,19 +153,25 @@ def test_a_page_that_falls_silent_is_gone(tmp_path: Path, monkeypatch: pytest.Mo
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     session = TrainSession(tmp_path)
+
+    def is_there_after(seconds: float, look: float = 0.25) -> bool:
+        there = True
+        for _ in range(round(seconds / look)):
+            now[0] += look
+            there = session.look_for_page()
+        return there
+
     session.expect_page()
-    now[0] += 15  # it is still loading
-    assert not session.silent
+    assert is_there_after(15)  # it is still loading
     session.hear()
-    now[0] += 3
-    assert not session.silent
-    now[0] += 1
-    assert session.silent
+    assert is_there_after(3)
+    assert not is_there_after(1)
     session.hear()
-    assert not session.silent
+    assert is_there_after(0.25)
+    # An app that stood still could not have heard it.
+    assert is_there_after(60, look=30) and is_there_after(2) and not is_there_after(1)
     session.expect_page()
-    now[0] += 25
-    assert session.silent
+    assert not is_there_after(25)
 
 
 # ---- runs
