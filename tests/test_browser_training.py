@@ -60,7 +60,6 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     with running_hub() as hub:
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("HF_ENDPOINT", hub.address)
-            environment.setenv("HF_DEBUG", "1")  # The client then logs its requests.
             process = start_app(log, port)
         yield App(process, f"http://127.0.0.1:{port}", log, hub)
         stop_app(process)
