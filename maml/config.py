@@ -144,13 +144,18 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """Metric pre-training of the body (prototypical networks, arXiv 1703.05175, with cosines).
+    """Metric pre-training of the body.
+
+    Its loss is that of prototypical networks (arXiv 1703.05175) with cosines, and optionally that
+    of a classifier of all training characters (a proxy each, arXiv 1703.07464 and 1704.06369).
 
     Args:
         episodes: gradient steps.
         ways: characters of an episode.
         drawings: drawings of each; every one in turn is its character's only example, and all
             others are asked.
+        proxies: weight of the loss that tells a drawing's character from all training characters
+            and what turning makes of them; 0 leaves it out.
         rate: learning rate at its height; it rises for a hundred episodes and falls as a cosine.
         precision: of the convolutions; "bfloat16" is twice as fast where the processor has it.
     """
@@ -158,6 +163,7 @@ class Pretraining:
     episodes: int
     ways: int = 64
     drawings: int = 4
+    proxies: float = 0.0
     rate: float = 3e-3
     precision: Precision = "float32"
 
@@ -165,6 +171,8 @@ class Pretraining:
         require_whole("pre-training episodes", self.episodes, 1, 10_000_000)
         require_whole("pre-training ways", self.ways, 2, 1000)
         require_whole("pre-training drawings", self.drawings, 2, 20)
+        if self.proxies != 0:
+            _require_positive("weight of the proxies", self.proxies)
         _require_positive("pre-training rate", self.rate)
         _require_one_of("precision", self.precision, Precision)
 
@@ -185,8 +193,8 @@ class MetaTraining:
         multi_step_iterations: outer steps at the start that weigh the query loss after every inner
             step, not only the last (MAML++, "multi-step loss").
         pretraining: metric pre-training before the outer loop, or None.
-        augment: draw every training task by other hands (affine changes, quarter turns as new
-            characters).
+        augment: draw every training task by other hands (affine changes; quarter turns and mirror
+            images as new characters).
         split: which characters train and which test, see `CharacterSet.split`.
         validation: hold these many alphabets of the training part out and evaluate on them; 0
             evaluates on the test part, as the notebook does.
