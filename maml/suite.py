@@ -292,7 +292,7 @@ def _unknown(table: FeatureTable, tasks: int = 1000) -> Iterator[Figure]:
         )
 
 
-def _steps(table: FeatureTable, other: FeatureTable) -> Iterator[Figure]:
+def _steps(table: FeatureTable, other: FeatureTable, tasks: int = 500) -> Iterator[Figure]:
     """Accuracy by inner step, of a learner that takes ten."""
     for shape, queries, name in (
         (EpisodeShape(5, 1, 5), table, ""),
@@ -300,10 +300,10 @@ def _steps(table: FeatureTable, other: FeatureTable) -> Iterator[Figure]:
         (EpisodeShape(20, 5, 5, within_alphabet=True), table, ""),
         (EpisodeShape(20, 1, 5), other, ", another pen"),
     ):
-        result = evaluate_table(table, shape, 500, steps=max(_STEPS), query_table=queries)
+        result = evaluate_table(table, shape, tasks, steps=max(_STEPS), query_table=queries)
         for step in _STEPS:
             value = 100 * result.accuracy_by_step[step]
-            yield Figure(f"{shape}{name}, step {step}", value, "%", None, 500)
+            yield Figure(f"{shape}{name}, step {step}", value, "%", None, tasks)
 
 
 def _invariance(model: SketchNet, data: CharacterSet) -> Iterator[Figure]:
