@@ -156,6 +156,7 @@ class Pretraining:
             others are asked.
         proxies: weight of the loss that tells a drawing's character from all training characters
             and what turning makes of them; 0 leaves it out.
+        dropout: share of an embedding's values that are left out, of each drawing others.
         rate: learning rate at its height; it rises for a hundred episodes and falls as a cosine.
         precision: of the convolutions; "bfloat16" is twice as fast where the processor has it.
     """
@@ -164,6 +165,7 @@ class Pretraining:
     ways: int = 64
     drawings: int = 4
     proxies: float = 0.0
+    dropout: float = 0.0
     rate: float = 3e-3
     precision: Precision = "float32"
 
@@ -173,6 +175,9 @@ class Pretraining:
         require_whole("pre-training drawings", self.drawings, 2, 20)
         if self.proxies != 0:
             _require_positive("weight of the proxies", self.proxies)
+        if self.dropout != 0:
+            _require_positive("dropout", self.dropout)
+            _require(self.dropout < 1, f"dropout must be below 1; {self.dropout!r} came.")
         _require_positive("pre-training rate", self.rate)
         _require_one_of("precision", self.precision, Precision)
 
@@ -298,13 +303,20 @@ RECIPES: dict[str, Recipe] = {
                 ),
                 inner=InnerLoop(steps=5, evaluation_steps=5, rate=3.0, learned_rates=True),
                 meta_batch=4,
-                iterations=1500,
-                epoch=500,
+                iterations=1000,
+                epoch=250,
                 outer_rate=3e-4,
                 cosine=True,
-                first_order_iterations=200,
-                multi_step_iterations=500,
-                pretraining=Pretraining(episodes=20000, ways=64, drawings=4, precision="bfloat16"),
+                first_order_iterations=100,
+                multi_step_iterations=300,
+                pretraining=Pretraining(
+                    episodes=18000,
+                    ways=64,
+                    drawings=4,
+                    proxies=1.0,
+                    dropout=0.2,
+                    precision="bfloat16",
+                ),
                 augment=True,
                 split="alphabets",
                 validation=4,

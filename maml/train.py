@@ -272,7 +272,12 @@ class _Run:
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
         ):
-            embedded = self.model.embed(images)
+            features = self.model.stem(images)
+            if settings.dropout:
+                kept = torch.rand(features.shape, generator=self.sampler.generator)
+                kept = (kept >= settings.dropout).float().to(self.device)
+                features = features * kept / (1 - settings.dropout)
+            embedded = self.model.embed_features(features)
         self.model.eval()
         vectors = embedded.float().unflatten(0, (ways, drawings))
         # query (ways, drawings), support drawing k, class: cosine of the query to class's drawing k

@@ -389,6 +389,31 @@ def test_proxies_add_the_loss_of_telling_all_turned_characters_apart(
     assert losses[0.0] < 0.9 * losses[0.5]
 
 
+def test_dropout_leaves_out_the_share_asked_for_of_each_drawing(
+    small_alphabets: CharacterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretraining = Pretraining(episodes=1, ways=4, drawings=3, dropout=0.25)
+    training = settings(iterations=0, pretraining=pretraining)
+    seen: list[Tensor] = []
+    embed = SketchNet.embed_features
+
+    def spy(self: SketchNet, features: Tensor) -> Tensor:
+        if self.training:
+            seen.append(features.detach())
+        return embed(self, features)
+
+    monkeypatch.setattr(SketchNet, "embed_features", spy)
+    run(fresh(training), small_alphabets, training)
+    whole = fresh(dataclasses.replace(training, pretraining=Pretraining(1, 4, 3)))
+    run(whole, small_alphabets, settings(iterations=0, pretraining=Pretraining(1, 4, 3)))
+    dropped, plain = seen
+    assert dropped.shape == (12, 256)
+    left_out = dropped == 0
+    assert float(left_out.float().mean()) == pytest.approx(0.25, abs=0.03)
+    assert len({tuple(row.tolist()) for row in left_out}) == 12
+    torch.testing.assert_close(dropped[~left_out], plain[~left_out] / 0.75)
+
+
 def test_training_learns(small_alphabets: CharacterSet) -> None:
     """A network from scratch gets better at new tasks, in both stages."""
     training = settings(
@@ -518,7 +543,7 @@ def test_resumed_run_is_the_unbroken_run(
             augment=True,
             validation=1,
             inner=InnerLoop(steps=2, evaluation_steps=2, rate=1.0, learned_rates=True),
-            pretraining=Pretraining(episodes=3, ways=4, drawings=3, proxies=1.0),
+            pretraining=Pretraining(episodes=3, ways=4, drawings=3, proxies=1.0, dropout=0.2),
         )
     unbroken_model = fresh(training, kind)
     unbroken = run(unbroken_model, small_alphabets, training)
