@@ -55,6 +55,7 @@ chromium: $(VENV)/.test-installed
 
 lint:
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 types:
 	$(BIN)/mypy
@@ -67,8 +68,11 @@ else
 	else echo "Node.js is not there: the JavaScript tests are left out." >&2; fi
 endif
 
+# Two at a time: browser tests mostly wait.  A file's tests stay together, since they share an app.
+# One thread each: two workers' threads would only wait for each other.
 test-py:
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive \
+	    $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -27,7 +27,7 @@ from maml.checkpoint import BUNDLED, load_pretrained, write_atomically
 from maml.config import RECIPES, EpisodeShape, Framing, Recipe
 from maml.data.episodes import CharacterSet, SupportSet, as_ink_batch
 from maml.data.omniglot import describe, load_omniglot
-from maml.data.synthetic import generate_alphabets
+from maml.data.synthetic import load_generated
 from maml.drawing import image_to_ink
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork
@@ -169,7 +169,7 @@ def _device(name: str) -> str:
 
 def _characters(source: str | None, framing: Framing) -> tuple[CharacterSet, str]:
     if source == "synthetic":
-        return generate_alphabets(framing=framing), "generated alphabets"
+        return load_generated(framing=framing), "generated alphabets"
     return load_omniglot(source, framing=framing), "Omniglot"
 
 

@@ -40,6 +40,8 @@ ROAD_VERSION = 1
 """Raised whenever the same picture would give other ink; caches of ink are keyed by it."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_FRAME_SIDE, _FRAME_PEN = 17.0, 1.3
+"""What `FIT_SIDE` and `PEN_WIDTH` are, on average, in Omniglot's pictures under ``"frame"``."""
 _OVERSAMPLING = 4
 _CANVAS = INK_SIZE * _OVERSAMPLING
 _FIT_CANVAS = FIT_SIDE * _OVERSAMPLING
@@ -47,21 +49,24 @@ _LARGEST_SIDE = 512
 _EMPTY = "There is no ink in this {thing}: {came}. Draw at least one dot or line."
 
 
-def strokes_to_image(strokes: Sequence[ArrayLike]) -> NDArray[np.float32]:
+def strokes_to_image(strokes: Sequence[ArrayLike], framing: Framing = "fit") -> NDArray[np.float32]:
     """Turn pen strokes into ink.
 
     Args:
         strokes: the strokes of one drawing, each of shape (n_points, 2) with columns x (to the
             right) and y (downwards), in any unit and anywhere in the plane.  A stroke of one point
             is a dot.  Strokes without points are passed over.
+        framing: of the pictures that a network was trained on, see `Framing`.  Strokes have no
+            frame of their own: under ``"frame"`` they get Omniglot's usual size and pen, centred.
 
     Returns:
-        Ink, float32 of shape (28, 28), values in [0, 1], framed as ``"fit"``.
+        Ink, float32 of shape (28, 28), values in [0, 1].
 
     Raises:
-        ValueError: if there is no point at all, a stroke has another shape, or a coordinate is not
-            a finite number.
+        ValueError: if there is no point at all, a stroke has another shape, a coordinate is not a
+            finite number, or the framing is unknown.
     """
+    _check_framing(framing)
     lines = [_stroke(points, index) for index, points in enumerate(strokes)]
     lines = [line for line in lines if len(line)]
     if not lines:
@@ -71,7 +76,9 @@ def strokes_to_image(strokes: Sequence[ArrayLike]) -> NDArray[np.float32]:
     # Half of each end first: the difference of two huge coordinates must not overflow.
     centre = low / 2 + high / 2
     half = float(np.max(high / 2 - low / 2))
-    scale = _FIT_CANVAS / 2 / half if half > 0 and math.isfinite(_FIT_CANVAS / 2 / half) else 0.0
+    side, width = (FIT_SIDE, PEN_WIDTH) if framing == "fit" else (_FRAME_SIDE, _FRAME_PEN)
+    reach = side * _OVERSAMPLING / 2
+    scale = reach / half if half > 0 and math.isfinite(reach / half) else 0.0
     canvas = Image.new("L", (_CANVAS, _CANVAS))
     pen = ImageDraw.Draw(canvas)
     for line in lines:
@@ -80,7 +87,12 @@ def strokes_to_image(strokes: Sequence[ArrayLike]) -> NDArray[np.float32]:
             pen.point(placed, fill=255)
         else:
             pen.line(placed, fill=255, width=1)
-    return _with_standard_pen(np.asarray(canvas) > 0)
+    return _with_pen(np.asarray(canvas) > 0, width)
+
+
+def _check_framing(framing: Framing) -> None:
+    if framing not in FRAMINGS:
+        raise ValueError(f"Unknown framing {framing!r}; choose one of {', '.join(FRAMINGS)}.")
 
 
 def image_to_ink(picture: Any, framing: Framing = "fit") -> NDArray[np.float32]:
@@ -102,8 +114,7 @@ def image_to_ink(picture: Any, framing: Framing = "fit") -> NDArray[np.float32]:
         ValueError: if the picture has no ink (all pixels alike, or nothing but grain and shading),
             no pixels, another shape or non-finite values, or if the framing is unknown.
     """
-    if framing not in FRAMINGS:
-        raise ValueError(f"Unknown framing {framing!r}; choose one of {', '.join(FRAMINGS)}.")
+    _check_framing(framing)
     ink = _find_ink(_luminance(picture))
     return _fit(ink) if framing == "fit" else _whole_frame(ink)
 
@@ -262,13 +273,13 @@ def _fit(ink: NDArray[np.float32]) -> NDArray[np.float32]:
         Image.Resampling.BILINEAR,
     )
     lines = skeletonize(np.asarray(canvas) > 127)
-    return _with_standard_pen(lines)
+    return _with_pen(lines, PEN_WIDTH)
 
 
-def _with_standard_pen(lines: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Draw one-pixel lines on the large canvas with the standard pen, then shrink to ink."""
+def _with_pen(lines: NDArray[np.bool_], width: float) -> NDArray[np.float32]:
+    """Draw one-pixel lines on the large canvas with a pen of that width, then shrink to ink."""
     distance = ndimage.distance_transform_edt(~lines)
-    inked = np.clip(PEN_WIDTH / 2 * _OVERSAMPLING + 0.5 - distance, 0, 1)
+    inked = np.clip(width / 2 * _OVERSAMPLING + 0.5 - distance, 0, 1)
     small = inked.reshape(INK_SIZE, _OVERSAMPLING, INK_SIZE, _OVERSAMPLING).mean(axis=(1, 3))
     return small.astype(np.float32)
 

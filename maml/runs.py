@@ -7,7 +7,10 @@ model.safetensors     the finished weights, with model.json beside them
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import platform
 import subprocess
 import time
@@ -166,12 +169,11 @@ def train_in_folder(
     folder.forget_after(taken)  # Not before `meta_train` has found the state to be this run's.
     finished = taken == recipe.training.total
     last: EvaluationResult | None = None
-    with folder.metrics.open("a", encoding="utf-8") as metrics:
+    with folder.metrics.open("ab", buffering=0) as metrics:
         for record in training:
             epochs = max(0, record.iteration - before) / recipe.training.epoch
             if not finished:  # Else this is its last evaluation, which stands there already.
-                metrics.write(json.dumps(log_record(record, epochs)) + "\n")
-                metrics.flush()
+                _append(metrics, json.dumps(log_record(record, epochs)) + "\n")
             if isinstance(record, EvaluationResult):
                 last = record
             yield record
@@ -179,6 +181,19 @@ def train_in_folder(
     save_model(
         folder.weights, model, provenance(model, recipe, data, data_name, device, seconds, last)
     )
+
+
+def _append(file: io.FileIO, line: str) -> None:
+    """Write a line at once; what is buffered would fail a second time when the file is closed."""
+    data = line.encode()
+    try:
+        if file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"Cannot write {file.name!s}: {error.strerror}. Free space or choose another folder",
+        ) from error
 
 
 def provenance(

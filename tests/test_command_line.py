@@ -20,13 +20,14 @@ import maml.__main__ as program
 from maml import InnerLoop
 from maml.checkpoint import save_model
 from maml.config import RECIPES, NetworkSettings
+from maml.data.synthetic import generate_alphabets
 from maml.model import build_model
 
 
 @pytest.fixture(autouse=True)
 def small_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = functools.partial(program.generate_alphabets, 4, 6, 10)
-    monkeypatch.setattr(program, "generate_alphabets", few)
+    few = functools.partial(generate_alphabets, 4, 6, 10)
+    monkeypatch.setattr(program, "load_generated", few)
 
 
 @pytest.fixture

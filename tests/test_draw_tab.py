@@ -64,6 +64,25 @@ def test_the_answer_is_that_of_the_library(model: MetaNetwork) -> None:
     assert news["leader"] == int(expected.probabilities[0].argmax())
 
 
+def test_ink_is_framed_as_the_weights_are_used_to_it(
+    model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = DrawSession()
+    fitted = answer(document(), session, model)
+    monkeypatch.setattr(model, "provenance", {"framing": "frame"})
+    framed = answer(document(), session, model)
+    inks = np.stack([maml.strokes_to_image(one, "frame") for one in (ROUND, CROSS)])
+    learner = maml.adapt(
+        model, maml.SupportSet(inks, torch.tensor([0, 1]), ("Round", "Cross")), steps=1
+    )
+    expected = learner.predict(inks[1][None]).probabilities[0].tolist()
+    assert framed["probabilities"] == pytest.approx(expected, abs=1e-4)
+    assert framed["queryInk"] != fitted["queryInk"]
+    assert len(framed["inks"]) == 2  # the page gets the pictures anew
+    monkeypatch.setattr(model, "provenance", {})
+    assert answer(document(), session, model)["probabilities"] == fitted["probabilities"]
+
+
 def test_none_of_these_is_the_learners_word(
     model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageDraw
 
 from maml import CharacterSet, image_to_ink, strokes_to_image
-from maml.data.omniglot import load_strokes
+from maml.data.omniglot import load_omniglot, load_strokes
 from maml.drawing import FIT_SIDE
 
 Ink = NDArray[np.float32]
@@ -446,3 +446,35 @@ def test_ink_of_ink_is_much_the_same(small_alphabets: CharacterSet) -> None:
         for picture in small_alphabets.images[::3, 0]
     ]
     assert np.mean(cosines) > 0.8
+
+
+def test_strokes_get_the_size_and_pen_of_the_pictures_that_were_trained_on():
+    strokes = [[(0, 0), (1000, 0), (1000, 1000), (0, 1000), (0, 0)]]
+
+    def reach(ink):
+        rows = np.flatnonzero(ink.max(axis=1) > 0.5)
+        return rows[-1] - rows[0] + 1
+
+    fitted, framed = strokes_to_image(strokes), strokes_to_image(strokes, "frame")
+    np.testing.assert_array_equal(fitted, strokes_to_image(strokes, "fit"))
+    assert reach(fitted) == 22 and reach(framed) == 18
+    assert framed.sum() == pytest.approx(fitted.sum() * (17 / 20) * (1.3 / 2), rel=0.1)
+    with pytest.raises(ValueError, match="Unknown framing 'crop'"):
+        strokes_to_image(strokes, "crop")
+
+
+def test_omniglots_pens_under_frame_look_like_its_pictures(omniglot_dir: Path) -> None:
+    """As much ink, and as large: its own strokes, drawn by our pen, and its pictures."""
+    data = load_omniglot(omniglot_dir, framing="frame")
+    rows = {name: row for row, name in enumerate(data.characters)}
+    drawings = load_strokes(omniglot_dir / "strokes_background_small1.zip")[::50]
+    inks = [strokes_to_image(one.strokes, "frame") for one in drawings]
+    pictures = [data.images[rows[one.character], one.drawing] / 255 for one in drawings]
+    assert np.mean(inks) == pytest.approx(np.mean(pictures), rel=0.15)
+
+    def side(ink: Ink) -> int:
+        return max(int(np.ptp(np.flatnonzero(ink.max(axis=axis) > 0.3))) for axis in (0, 1))
+
+    assert np.mean(list(map(side, inks))) == pytest.approx(
+        np.mean(list(map(side, pictures))), abs=2
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import itertools
 import json
 import os
 import subprocess
@@ -272,10 +273,18 @@ def test_unknown_framing(zips, cache):
         load(zips, cache, framing="crop")
 
 
-def test_progress_counts_every_picture(zips, cache):
-    seen: list[tuple[str, int, int]] = []
-    load(zips, cache, progress=lambda *report: seen.append(report))
-    assert seen == [("Reading Omniglot", done, 15) for done in (0, 3, 6, 9, 12, 15)]
+def test_progress_comes_a_few_times_a_second_and_ends_at_the_last_picture(zips, cache, monkeypatch):
+    def seen(seconds: float) -> list[tuple[str, int, int]]:
+        """What is heard if each look at the clock finds it so many seconds later."""
+        clock = itertools.count(0, seconds)
+        monkeypatch.setattr("maml.data.omniglot.time.monotonic", lambda: next(clock))
+        heard: list[tuple[str, int, int]] = []
+        load(zips, cache / str(seconds), progress=lambda *report: heard.append(report))
+        return heard
+
+    assert seen(1.0) == [("Reading Omniglot", done, 15) for done in (0, 3, 6, 9, 12, 15)]
+    assert seen(0.125) == [("Reading Omniglot", done, 15) for done in (0, 6, 12, 15)]
+    assert seen(0.0) == [("Reading Omniglot", done, 15) for done in (0, 15)]
 
 
 def test_description(zips, cache):

@@ -195,9 +195,10 @@ import maml.__main__ as program
 import maml.runs
 from maml.calibrate import calibrate
 from maml.config import RECIPES, EpisodeShape, NetworkSettings, Pretraining
+from maml.data.synthetic import generate_alphabets
 
 maml.train.calibrate = functools.partial(calibrate, rounds=1)
-program.generate_alphabets = functools.partial(program.generate_alphabets, 4, 6, 10)
+program.load_generated = functools.partial(generate_alphabets, 4, 6, 10)
 for name, recipe in list(RECIPES.items()):
     changes = dict(evaluation_tasks=2, epoch=4)
     if name == "flagship":

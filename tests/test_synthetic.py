@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from maml.data.synthetic import draw_alphabets, generate_alphabets
+from maml.data import synthetic
+from maml.data.synthetic import draw_alphabets, generate_alphabets, load_generated
 from maml.drawing import strokes_to_image
 
 SMALL = {"alphabets": 3, "characters": 5, "drawings": 4}
@@ -20,6 +23,23 @@ def data():
 @pytest.fixture(scope="module")
 def drawings():
     return draw_alphabets(**SMALL, seed=3)
+
+
+def test_the_ones_that_come_as_they_are_are_made_once(tmp_path, monkeypatch):
+    few = functools.partial(generate_alphabets, **SMALL)
+    monkeypatch.setattr(synthetic, "generate_alphabets", few)
+    first = load_generated(framing="frame", cache=tmp_path)
+    np.testing.assert_array_equal(first.images, few(framing="frame").images)
+    monkeypatch.setattr(synthetic, "generate_alphabets", None)
+    again = load_generated(framing="frame", cache=tmp_path)
+    np.testing.assert_array_equal(again.images, first.images)
+    assert (again.characters, again.alphabets) == (first.characters, first.alphabets)
+    assert again.background == first.background
+    monkeypatch.setattr(synthetic, "generate_alphabets", few)
+    assert not np.array_equal(load_generated(cache=tmp_path).images, first.images)
+    assert len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(ValueError, match="Unknown framing 'crop'"):
+        load_generated(framing="crop", cache=tmp_path)
 
 
 def test_same_shape_and_names_as_omniglot(data):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
+import subprocess
 import time
 import zipfile
 from collections.abc import Iterator
@@ -195,13 +198,13 @@ def test_a_run_waits_trains_is_stopped_and_leaves_files(tmp_path: Path) -> None:
         mine.add(small(10), "generated", "cpu", 0)
     with pytest.raises(ValueError, match="is not over"):
         mine.remove(1)
-    until(updates, lambda: run.live()["test"] and run.has_weights)
+    until(updates, lambda: run.outline()["test"] and run.has_weights)
     other.stop()  # leaves the queue
     assert list(waiting) == [None] and other.state == "stopped" and other.process is None
 
     live = run.live()
     assert live["iterations"] == 5000 and live["iteration"] >= 10
-    assert live["chance"] == 20 and len(live["steps"]["by_step"]) == 6
+    assert run.outline()["chance"] == 20 and len(live["steps"]["by_step"]) == 6
     assert any(line.startswith("[Epoch 1.00] Test Loss:") for line in live["lines"])
     run.stop()
     assert list(updates)[-1] is None
@@ -223,9 +226,8 @@ def test_a_run_waits_trains_is_stopped_and_leaves_files(tmp_path: Path) -> None:
     again = follow(run, slots, resume=True, every=0.05)
     reached = run.saved
     until(again, lambda: run.state == "training" and run.iteration > reached + 3)
-    assert [point[0] for point in run.live()["train"]] == sorted(
-        {point[0] for point in run.live()["train"]}
-    )
+    steps = [point[0] for point in run.outline()["train"]]
+    assert steps == sorted(set(steps))
     process = run.process
     assert process is not None
     again.close()
@@ -245,9 +247,36 @@ def test_a_run_that_dies_says_so_and_one_past_its_limit_is_stopped(tmp_path: Pat
     assert run.process is not None
     run.process.kill()
     list(updates)
-    assert run.state == "died" and run.can_go_on and len(run.live()["train"]) >= 0
+    assert run.state == "died" and run.can_go_on and len(run.outline()["train"]) >= 0
     assert len(run.folder.records()) >= run.iteration
 
     hasty = Run(2, Job(small(5000), "generated", tmp_path / "hasty"), limit_minutes=0.001)
     list(follow(hasty, TrainingSlots(), every=0.05))
     assert hasty.state == "limit" and hasty.live()["limit"] == 0.001
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk")
+def test_a_full_disk_ends_a_run_with_a_clear_word_and_leaves_its_figures(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("this machine lets no disk be mounted")
+    try:
+        run = Run(1, Job(small(200), "generated", disk / "run"))
+        updates = follow(run, TrainingSlots(), every=0.05)
+        until(updates, lambda: run.iteration > 2 and run.has_weights)
+        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(1000)):
+                pass
+        list(updates)
+        assert run.state == "failed"
+        assert run.live()["text"].startswith(f"Cannot write {disk / 'run'}")
+        assert "No space left on device. Free space or choose another folder" in run.text
+        assert [point[0] for point in run.outline()["train"]] == list(range(1, run.iteration + 1))
+        assert len(run.folder.records()) >= run.iteration - 1
+        assert load_pretrained(run.folder.weights).provenance["iteration"] > 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

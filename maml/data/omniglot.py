@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import os
-import tempfile
-import warnings
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -30,12 +28,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from maml.data.episodes import CharacterSet
+from maml.data.stored import cache_folder, read_stored, store
 from maml.drawing import FRAMINGS, INK_SIZE, ROAD_VERSION, Framing, image_to_ink
 
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(task, done, total)``; `total` is 0 where it is not known."""
 
-_log = logging.getLogger(__name__)
+_REPORT_SECONDS = 0.2
 # Where the zips or folders lie in: a plain folder, a clone of the data set's repository, and a
 # torchvision root.
 _LAYOUTS = ("", "python", "omniglot-py")
@@ -123,8 +122,8 @@ def load_omniglot(
         root: folder that holds ``images_background`` and ``images_evaluation``.
         framing: how ink is placed in its picture, see `maml.drawing.Framing`.
         download: whether the data set may be fetched when no folder is named.
-        progress: called as ``progress(task, done, total)`` with bytes fetched or pictures read;
-            by default a progress bar on standard error, if that is a terminal.
+        progress: called as ``progress(task, done, total)`` with bytes fetched or pictures read, a
+            few times a second; by default a progress bar on standard error, if that is a terminal.
         cache: folder for downloads and for the finished ink; by default the user's cache folder.
         edition: what a complete data set holds.
 
@@ -142,15 +141,15 @@ def load_omniglot(
     """
     if framing not in FRAMINGS:
         raise ValueError(f"Unknown framing {framing!r}; choose one of {', '.join(FRAMINGS)}.")
-    report = progress or _TerminalBar()
-    folder = Path(cache if cache is not None else pooch.os_cache("maml-sketchpad")).expanduser()
+    report = _now_and_then(progress or _TerminalBar())
+    folder = cache_folder() if cache is None else Path(cache).expanduser()
     paths = _find(root, folder, edition, download, report)
     key = _digest(str(ROAD_VERSION), framing, *map(_identity, paths))
     stored = folder / f"omniglot-{framing}-{key[:16]}.npz"
-    data = _read_stored(stored)
+    data = read_stored(stored)
     if data is None:
         data = _decode(paths, framing, edition, report)
-        _store(data, stored)
+        store(data, stored)
     return data
 
 
@@ -167,7 +166,7 @@ def original_pictures(
     Raises:
         FileNotFoundError, ValueError, OSError: as `load_omniglot`.
     """
-    paths = _find(root, pooch.os_cache("maml-sketchpad"), edition, True, _TerminalBar())
+    paths = _find(root, cache_folder(), edition, True, _TerminalBar())
     contents = {key: picture for path in paths for key, picture in _contents(path, ".png").items()}
     names: dict[str, list[tuple[str, str, str]]] = {}
     for key in sorted(contents):
@@ -180,7 +179,7 @@ def original_pictures(
 
 def stroke_file(root: str | os.PathLike[str] | None = None) -> Path | None:
     """Where the stroke file of five background alphabets lies beside the zips, or None."""
-    named = root or os.environ.get("OMNIGLOT_DIR") or pooch.os_cache("maml-sketchpad")
+    named = root or os.environ.get("OMNIGLOT_DIR") or cache_folder()
     place = Path(named).expanduser() / "strokes_background_small1.zip"
     return place if place.exists() else None
 
@@ -350,6 +349,20 @@ def _download(edition: Edition, folder: Path, report: Progress) -> None:
             ) from error
 
 
+def _now_and_then(report: Progress) -> Progress:
+    """The first and the last word of each task, and between them a few a second."""
+    spoken: dict[str, float] = {}
+
+    def sometimes(task: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        ended = bool(total) and done >= total
+        if ended or task not in spoken or now - spoken[task] >= _REPORT_SECONDS:
+            spoken[task] = now
+            report(task, done, total)
+
+    return sometimes
+
+
 class _DownloadBar:
     """What pooch asks of a progress bar, passed on as `Progress`."""
 
@@ -495,47 +508,3 @@ def _ink(picture: bytes, framing: Framing, where: str) -> NDArray[np.uint8]:
         raise ValueError(
             f"{where} is not a picture that opens ({error}). Fetch or extract its zip again."
         ) from error
-
-
-def _read_stored(path: Path) -> CharacterSet | None:
-    """The finished ink of an earlier call, or None if there is none that can be used."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return CharacterSet(
-                stored["images"],
-                tuple(stored["characters"].tolist()),
-                tuple(stored["alphabets"].tolist()),
-                tuple(stored["background"].tolist()),
-            )
-    except FileNotFoundError:
-        return None
-    except (KeyError, ValueError, *_DAMAGES) as error:
-        _log.info("The stored ink %s is of no use (%s); it will be made again.", path, error)
-        return None
-
-
-def _store(data: CharacterSet, path: Path) -> None:
-    """Keep the ink for the next call: all of it under its name, or nothing."""
-    unfinished = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            unfinished = Path(file.name)
-            np.savez(
-                file,
-                images=data.images,
-                characters=np.array(data.characters),
-                alphabets=np.array(data.alphabets),
-                background=np.array(data.background),
-            )
-        unfinished.replace(path)
-    except OSError as error:
-        warnings.warn(
-            f"Omniglot's ink could not be kept in {path.parent} ({error}); it will be read from "
-            "the pictures each time. Make that folder writable, or name another as `cache`.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    finally:
-        if unfinished is not None:
-            unfinished.unlink(missing_ok=True)

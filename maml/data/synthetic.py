@@ -9,17 +9,21 @@ follows from the seed, and an alphabet does not depend on how many others are as
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import correlate1d, gaussian_filter
 
+from maml import drawing as road
 from maml.data.episodes import CharacterSet
 from maml.data.omniglot import PenDrawing
-from maml.drawing import INK_SIZE, Framing, image_to_ink, strokes_to_image
+from maml.data.stored import cache_folder, read_stored, store
+from maml.drawing import FRAMINGS, INK_SIZE, Framing, image_to_ink, strokes_to_image
 
 Points = NDArray[np.float64]
 """Points of a line, (n, 2): x to the right, y downwards.  A plan's lie in about [-1, 1]."""
@@ -83,6 +87,28 @@ def generate_alphabets(
         tuple(owners),
         tuple(row < background for row in range(len(names))),
     )
+
+
+def load_generated(*, framing: Framing = "fit", cache: Path | None = None) -> CharacterSet:
+    """`generate_alphabets` as it comes, made once and then read from the disk.
+
+    Args:
+        framing: how ink is placed in its picture, see `maml.drawing.Framing`.
+        cache: folder to keep them in; by default the user's cache folder.
+
+    Raises:
+        ValueError: if the framing is unknown.
+    """
+    if framing not in FRAMINGS:
+        raise ValueError(f"Unknown framing {framing!r}; choose one of {', '.join(FRAMINGS)}.")
+    makers = (Path(__file__), Path(road.__file__))
+    digest = hashlib.sha256(b"".join(maker.read_bytes() for maker in makers)).hexdigest()
+    path = (cache or cache_folder()) / f"generated-{framing}-{digest[:16]}.npz"
+    data = read_stored(path)
+    if data is None:
+        data = generate_alphabets(framing=framing)
+        store(data, path)
+    return data
 
 
 def draw_alphabets(

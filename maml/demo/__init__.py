@@ -97,4 +97,3 @@ def build_demo(weights: str | Path | None = None) -> gr.Blocks:
             api_visibility="private",
         )
     return demo.queue(max_size=64)
-

@@ -14,7 +14,7 @@ import time
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from maml.adapt import AdaptedLearner, adapt
 from maml.checkpoint import save_model
+from maml.config import Framing
 from maml.data.episodes import SupportSet
 from maml.demo.sketchpad import (
     Document,
@@ -112,6 +113,7 @@ def answer(document: Document, session: DrawSession, model: MetaNetwork) -> dict
         part; without two of them, or without a query, the fields of an answer are absent.
     """
     began = time.perf_counter()
+    document = document.framed(framing_of(model))
     news: dict[str, Any] = {"revision": document.revision, "inks": []}
     groups, slots, problems = _sound_drawings(document, session)
     for place, number, drawing in _places(document):
@@ -158,6 +160,12 @@ def answer(document: Document, session: DrawSession, model: MetaNetwork) -> dict
         }
     news["answered_ms"] = 1000 * (time.perf_counter() - adapted)
     return news
+
+
+def framing_of(model: MetaNetwork) -> Framing:
+    """How the ink was framed that a network was trained on."""
+    framing: Framing = model.provenance.get("framing", "fit")
+    return framing
 
 
 def warm_up(model: MetaNetwork) -> None:
@@ -216,6 +224,7 @@ def find_mixups(
         the ``pairs`` of symbols that were confused, the ``mistakes``, and the ``oddest`` drawing,
         the one recognised with the smallest probability (None if all are sure).
     """
+    document = document.framed(framing_of(model))
     groups, slots, _ = _sound_drawings(document, session)
     names = [document.symbols[slot].name for slot in slots]
     trials = [
@@ -292,7 +301,8 @@ def logits(ink):
     return torch.func.functional_call(network, tensors, model.features(ink))
 
 
-pictures = [maml.image_to_ink(Image.open(path)) for path in sys.argv[1:]]
+framing = model.provenance.get("framing", "fit")
+pictures = [maml.image_to_ink(Image.open(path), framing) for path in sys.argv[1:]]
 with torch.no_grad():
     if model.normalisation == "batch":  # its statistics are those of the examples
         network.train()
@@ -318,6 +328,7 @@ def pack_learner(document: Document, session: DrawSession, model: MetaNetwork) -
     Raises:
         ValueError: if fewer than two symbols have drawings.
     """
+    document = document.framed(framing_of(model))
     groups, slots, _ = _sound_drawings(document, session)
     names = [document.symbols[slot].name for slot in slots]
     if len(groups) < 2:
@@ -363,7 +374,9 @@ def adapt_and_classify(
     Raises:
         ValueError: says what is wrong with the input.
     """
+    framing = framing_of(model)
     read = parse_document({"version": 1, "symbols": symbols, "steps": steps, "query": []})
+    read = read.framed(framing)
     if len(read.symbols) < 2:
         raise ValueError(f"{len(read.symbols)} symbols came; at least two are needed.")
     for place, symbol in enumerate(read.symbols, 1):
@@ -371,7 +384,8 @@ def adapt_and_classify(
             raise ValueError(f"symbol {place} has no examples; at least one is needed.")
     if not isinstance(queries, list) or not 1 <= len(queries) <= _LARGEST_QUERIES:
         raise ValueError(f"queries must be a list of 1 to {_LARGEST_QUERIES} drawings.")
-    drawings = [parse_drawing(query, f"query {k}") for k, query in enumerate(queries, 1)]
+    asked = (parse_drawing(query, f"query {k}") for k, query in enumerate(queries, 1))
+    drawings = [replace(query, framing=framing) for query in asked]
     session = DrawSession()
     names = [symbol.name for symbol in read.symbols]
     groups = [list(symbol.drawings) for symbol in read.symbols]

@@ -20,7 +20,7 @@ import re
 import warnings
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
 from itertools import chain
@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from maml.config import LARGEST_WAYS
+from maml.config import LARGEST_WAYS, Framing
 from maml.demo.strings import STRINGS, Language
 from maml.drawing import image_to_ink, strokes_to_image
 
@@ -64,17 +64,19 @@ class Drawing:
     Args:
         strokes: each a tuple of (x, y), x to the right and y downwards; empty for a picture.
         picture: PNG, JPEG or WebP; None for strokes.
+        framing: of the ink, as the network is used to it.
     """
 
     strokes: tuple[tuple[tuple[float, float], ...], ...] = ()
     picture: bytes | None = None
+    framing: Framing = "fit"
 
     @cached_property
     def key(self) -> bytes:
         """A digest of the content: equal drawings have equal keys."""
+        digest = hashlib.blake2b(self.framing.encode(), digest_size=16)
         if self.picture is not None:
-            return hashlib.blake2b(self.picture, digest_size=16).digest()
-        digest = hashlib.blake2b(digest_size=16)
+            digest.update(self.picture)
         for stroke in self.strokes:
             digest.update(array("d", chain.from_iterable(stroke)).tobytes() + b"|")
         return digest.digest()
@@ -86,7 +88,7 @@ class Drawing:
             ValueError: if the picture cannot be opened, is too large, or is blank.
         """
         if self.picture is None:
-            return strokes_to_image([np.asarray(stroke) for stroke in self.strokes])
+            return strokes_to_image([np.asarray(stroke) for stroke in self.strokes], self.framing)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -107,7 +109,7 @@ class Drawing:
             raise ValueError(
                 "A picture could not be opened; send a whole PNG, JPEG or WebP."
             ) from error
-        return image_to_ink(image)
+        return image_to_ink(image, self.framing)
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,15 @@ class Document:
     steps: int | None = None
     revision: int = 0
     language: Language = "en"
+
+    def framed(self, framing: Framing) -> Document:
+        """The same document, its ink framed as a network is used to it."""
+        symbols = tuple(
+            replace(one, drawings=tuple(replace(one, framing=framing) for one in one.drawings))
+            for one in self.symbols
+        )
+        query = self.query and replace(self.query, framing=framing)
+        return replace(self, symbols=symbols, query=query)
 
     @property
     def taught(self) -> tuple[int, ...]:

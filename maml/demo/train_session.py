@@ -546,7 +546,7 @@ class Run:
             self.changed.wait(seconds)
 
     def live(self) -> dict[str, Any]:
-        """Everything about it that changes, plain values for the page."""
+        """What changes all the time, plain values for the page; its curves are in `outline`."""
         with self.changed:
             training = self.recipe.training
             before = training.pretraining.episodes if training.pretraining else 0
@@ -572,11 +572,10 @@ class Run:
                 "lines": list(self._lines)[-12:],
                 "first_steps": self._first_steps,
                 "steps": self._steps,
-                **self._curves(),
             }
 
     def outline(self) -> dict[str, Any]:
-        """What stays of it beside later runs."""
+        """What stays of it beside later runs: its settings and curves."""
         with self.changed:
             return {
                 "number": self.number,
@@ -586,19 +585,14 @@ class Run:
                 "changes": changes_of(self.recipe),
                 "iterations": self.recipe.training.total,
                 "accuracy": self.accuracy,
-                **self._curves(),
+                "train": self._train.points(),
+                "test": list(self._test),
+                "chance": 100 / self.recipe.training.evaluation.ways,
             }
 
     def glance(self) -> dict[str, Any] | None:
         """The tasks that were solved last."""
         return self._glance
-
-    def _curves(self) -> dict[str, Any]:
-        return {
-            "train": self._train.points(),
-            "test": list(self._test),
-            "chance": 100 / self.recipe.training.evaluation.ways,
-        }
 
     def _rate(self) -> float | None:
         if len(self._pace) < 2:
@@ -624,6 +618,7 @@ class TrainSession:
         self._copies = 0
         self._heard = 0.0
         self._has_spoken = False
+        self.watched = True
 
     @property
     def current(self) -> Run | None:
@@ -640,13 +635,13 @@ class TrainSession:
         """Whether the latest run has not ended."""
         return self.current is not None and not self.current.over
 
-    def hear(self) -> None:
-        """Note that the page is there."""
-        self._heard, self._has_spoken = time.monotonic(), True
+    def hear(self, watched: bool = True) -> None:
+        """Note that the page is there, and whether anybody can see the board."""
+        self._heard, self._has_spoken, self.watched = time.monotonic(), True, watched
 
     def expect_page(self) -> None:
         """From now on the page has to say that it is there."""
-        self._heard, self._has_spoken = time.monotonic(), False
+        self._heard, self._has_spoken, self.watched = time.monotonic(), False, True
 
     @property
     def silent(self) -> bool:

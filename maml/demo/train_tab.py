@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -36,6 +37,8 @@ from maml.demo.train_strings import TRAIN_STRINGS
 from maml.demo.training_process import SOURCE_NAMES
 
 _RECIPE = "quick"
+_UNWATCHED_SECONDS = 1.0
+"""How often a board that nobody sees is brought up to date."""
 _GROUPS = {
     "group_tasks": ("ways", "shots", "queries", "within_alphabet"),
     "group_inner": (
@@ -71,9 +74,10 @@ def _script() -> str:
 class TrainingBoard(gr.HTML):
     """State, curves, tasks just solved, accuracy by inner step, log and earlier runs.
 
-    Python shows things through props: `live`, `glance`, `earlier`, each JSON text (Gradio would
-    wrap every array in a proxy and compare all of it), and `language`.  The page's event
-    ``remove`` brings the number of a run; ``beat`` comes every second while a run is not over.
+    Python shows things through props: `live`, `run`, `glance`, `earlier`, each JSON text (Gradio
+    would wrap every array in a proxy and compare all of it), and `language`.  The page's event
+    ``remove`` brings the number of a run; while a run is not over, ``watched`` or ``unwatched``
+    comes every second, as the board can be seen or not, and whenever that changes.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class TrainingBoard(gr.HTML):
         value: Any = None,
         *,
         live: Any = None,
+        run: Any = None,
         glance: Any = None,
         earlier: Any = None,
         language: Language = "en",
@@ -96,6 +101,7 @@ class TrainingBoard(gr.HTML):
             js_on_load=_script(),
             apply_default_css=False,
             live=live,
+            run=run,
             glance=glance,
             earlier=earlier,
             language=language,
@@ -299,41 +305,56 @@ def build_train_tab(
 
     # ---- training
 
-    def show(session: TrainSession, run: Run, seen: int) -> dict[Any, Any]:
-        """Updates that bring the page up to date; `seen` glances are there already."""
-        news: dict[str, Any] = {"live": json.dumps(run.live())}
-        if run.glances != seen:
-            news["glance"] = json.dumps(run.glance())
+    def buttons(run: Run) -> dict[Any, dict[str, Any]]:
         return {
-            board: gr.update(**news),
-            start: gr.update(interactive=run.ended),
-            pause: gr.update(
-                interactive=run.state in ("training", "evaluating"), visible=run.state != "paused"
-            ),
-            go_on: gr.update(visible=run.state == "paused"),
-            stop: gr.update(interactive=not run.over and run.state != "stopping"),
-            resume: gr.update(visible=run.ended and run.can_go_on),
-            draw_with: gr.update(interactive=run.has_weights),
+            start: {"interactive": run.ended},
+            pause: {
+                "interactive": run.state in ("training", "evaluating"),
+                "visible": run.state != "paused",
+            },
+            go_on: {"visible": run.state == "paused"},
+            stop: {"interactive": not run.over and run.state != "stopping"},
+            resume: {"visible": run.ended and run.can_go_on},
+            draw_with: {"interactive": run.has_weights},
         }
+
+    def board_of(run: Run, watched: bool) -> dict[str, str]:
+        """What the board shows; curves and drawings only if somebody sees them."""
+        pictures = {"run": run.outline(), "glance": run.glance()} if watched else {}
+        return {key: json.dumps(value) for key, value in {"live": run.live(), **pictures}.items()}
 
     def earlier_runs(session: TrainSession) -> str:
         return json.dumps([run.outline() for run in session.earlier])
 
     def train(session: TrainSession, run: Run, *, again: bool) -> Iterator[dict[Any, Any]]:
         yield {session_state: session, board: gr.update(earlier=earlier_runs(session))}
-        seen = 0 if not again else run.glances
-        last: dict[Any, Any] = {}
+        shown: dict[Any, dict[str, Any]] = {}
+        told = 0.0
         session.expect_page()
         for _ in follow(run, slots, resume=again):
             if session.silent:
                 run.abandon("lost")
-            news = show(session, run, seen)
-            seen = run.glances
+            news: dict[Any, dict[str, Any]] = buttons(run)
+            pressing = run.ended or any(shown.get(key) != value for key, value in news.items())
+            now = time.monotonic()
+            if not (session.watched or pressing or now - told > _UNWATCHED_SECONDS):
+                continue
+            told = now
+            news[board] = board_of(run, session.watched or run.ended)
             # What has not changed need not travel: a button that is told so loses its focus.
-            yield {key: value for key, value in news.items() if last.get(key) != value} or {
-                board: gr.skip()
+            changes = {
+                component: {
+                    key: value
+                    for key, value in values.items()
+                    if shown.get(component, {}).get(key) != value
+                }
+                for component, values in news.items()
             }
-            last = news
+            for component, values in news.items():
+                shown.setdefault(component, {}).update(values)
+            yield {
+                component: gr.update(**values) for component, values in changes.items() if values
+            } or {board: gr.skip()}
 
     def on_start(
         session: TrainSession | None,
@@ -371,9 +392,13 @@ def build_train_tab(
         if session is not None and session.current is not None:
             session.current.stop()
 
-    def on_beat(session: TrainSession | None) -> None:
+    def on_watched(session: TrainSession | None) -> None:
         if session is not None:
             session.hear()
+
+    def on_unwatched(session: TrainSession | None) -> None:
+        if session is not None:
+            session.hear(watched=False)
 
     def on_remove(session: TrainSession | None, number: int | None) -> Any:
         if session is None or number is None:
@@ -394,7 +419,10 @@ def build_train_tab(
     pause.click(on_pause, session_state, None, **long)
     go_on.click(on_go_on, session_state, None, **long)
     stop.click(on_stop, session_state, None, **long)
-    board.beat(on_beat, session_state, None, queue=False, **quiet)
+    # "Once" would drop the signs of life that come while the app is slow to take one in.
+    life: dict[str, Any] = {**quiet, "queue": False, "trigger_mode": "multiple"}
+    board.watched(on_watched, session_state, None, **life)
+    board.unwatched(on_unwatched, session_state, None, **life)
     board.remove(on_remove, [session_state, board], board, trigger_mode="multiple", **long)
 
     # ---- the result

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import io
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
-import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -30,19 +29,16 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import pooch
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from maml import drawing
 from maml.adapt import adapt
-from maml.checkpoint import save_model, write_atomically
+from maml.checkpoint import save_model
 from maml.config import EpisodeShape, Recipe, from_plain, to_plain
-from maml.data import synthetic
 from maml.data.episodes import CharacterSet, EpisodeSampler, SupportSet
 from maml.data.omniglot import load_omniglot
-from maml.drawing import Framing
+from maml.data.synthetic import load_generated
 from maml.evaluate import EvaluationResult
 from maml.model import MetaNetwork
 from maml.runs import RunFolder, notebook_line, provenance, train_in_folder
@@ -257,16 +253,25 @@ class _Channel:
 
 def main() -> int:
     """Do the job that comes on standard input; returns the exit status."""
+    _give_way()
     channel = _Channel()
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(_NICENESS)
     try:
         for kind, content in work(channel.job, channel.running, channel.stopped, channel.send):
             channel.send(kind, **content)
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        channel.send("failed", text=" ".join(str(error).split()) or type(error).__name__)
+        text = re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split()))
+        channel.send("failed", text=text or type(error).__name__)
         return 1
     return 0
+
+
+def _give_way() -> None:
+    """Let everything else go first, and leave it a core of its own."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(_NICENESS)
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, cores - 1)))
 
 
 def work(
@@ -370,43 +375,8 @@ def load_characters(job: Job, progress: Callable[[str, int, int], None]) -> Char
     """
     if job.source == "generated":
         progress("generating", 0, 0)
-        return _generated(job.recipe.framing)
-    spoke = [0.0]
-
-    def sometimes(task: str, done: int, total: int) -> None:
-        if time.monotonic() - spoke[0] > 0.2:
-            spoke[0] = time.monotonic()
-            progress(task, done, total)
-
-    return load_omniglot(job.root, framing=job.recipe.framing, progress=sometimes)
-
-
-def _generated(framing: Framing) -> CharacterSet:
-    """`generate_alphabets`, kept on disk: it takes a while, and a visitor is waiting."""
-    makers = (synthetic, drawing)
-    digest = hashlib.sha256(b"".join(Path(str(one.__file__)).read_bytes() for one in makers))
-    path = (
-        Path(pooch.os_cache("maml-sketchpad"))
-        / f"generated-{framing}-{digest.hexdigest()[:16]}.npz"
-    )
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            columns = (kept[name].tolist() for name in ("characters", "alphabets", "background"))
-            return CharacterSet(kept["images"], *map(tuple, columns))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        pass  # not there yet, or of no use
-    data = synthetic.generate_alphabets(framing=framing)
-    content = io.BytesIO()
-    np.savez(
-        content,
-        images=data.images,
-        characters=np.array(data.characters),
-        alphabets=np.array(data.alphabets),
-        background=np.array(data.background),
-    )
-    with contextlib.suppress(OSError):  # made anew next time
-        write_atomically(path, content.getvalue())
-    return data
+        return load_generated(framing=job.recipe.framing)
+    return load_omniglot(job.root, framing=job.recipe.framing, progress=progress)
 
 
 class _Glances:

@@ -1,9 +1,10 @@
 /* What a training looks like: state, curves, tasks just solved, accuracy by inner step, log, runs.
  *
  * Gradio runs this with `element`, `trigger`, `props` and `watch`.  Python pushes the props `live`
- * (the latest run), `glance` (tasks just solved), `earlier` (other runs of the session), all of them
- * JSON texts, and `language`; the page sends {remove: number} with the event "remove",
- * and every second of a run the event "beat".
+ * (what changes all the time), `run` (the latest run's settings and curves), `glance` (tasks just
+ * solved), `earlier` (other runs of the session), all of them JSON texts, and `language`; the page
+ * sends {remove: number} with the event "remove", and every second of a run the event "watched" or
+ * "unwatched".
  */
 (() => {
   "use strict";
@@ -57,9 +58,9 @@
       log: h("pre", { class: "log", tabindex: "0", "aria-label": t("log") }),
       runs: h("ul", { class: "runs" }),
     };
-    const curveKey = () => h("p", { class: "key" },
+    const curveKey = (...more) => h("p", { class: "key" },
       h("span", { class: "swatch train" }), t("train_line"),
-      h("span", { class: "swatch test" }), t("test_line"));
+      h("span", { class: "swatch test" }), t("test_line"), ...more);
     parts.logPanel = h("section", { class: "panel" }, h("h2", {}, t("log")), parts.log);
     parts.extra = h("div", { class: "pair" },
       h("section", { class: "panel" }, h("h2", {}, t("tasks_title")),
@@ -70,12 +71,15 @@
     root.replaceChildren(
       h("section", { class: "panel head" }, parts.status, parts.bar, parts.facts),
       h("div", { class: "pair" },
-        figure(t("accuracy"), parts.accuracySvg, curveKey()),
+        figure(t("accuracy"), parts.accuracySvg,
+          curveKey(h("span", { class: "swatch chance" }), t("chance_line"))),
         figure(t("loss"), parts.lossSvg, curveKey())),
       parts.extra, parts.runsPanel);
-    parts.accuracy = new TrainChart.Chart(parts.accuracySvg, { width: 520, height: 280 });
-    parts.loss = new TrainChart.Chart(parts.lossSvg, { width: 520, height: 280 });
-    parts.steps = new TrainChart.Chart(parts.stepsSvg, { width: 520, height: 240, whole: true });
+    const size = { width: 520, height: 296, label: t("iteration_axis") };
+    parts.accuracy = new TrainChart.Chart(parts.accuracySvg, size);
+    parts.loss = new TrainChart.Chart(parts.lossSvg, size);
+    parts.steps = new TrainChart.Chart(parts.stepsSvg,
+      { width: 520, height: 256, label: t("inner_step"), whole: true });
     root.lang = props.language === "zh" ? "zh-Hans" : "en";
   }
 
@@ -131,37 +135,36 @@
 
   let lossTop = 0;
 
-  function showCurves(live, earlier) {
-    const runs = [...earlier, ...(live ? [live] : [])];
-    const xTop = Math.max(1, live ? live.iterations : 1,
-      ...earlier.map((run) => run.train.at(-1)?.[0] ?? 1));
-    const losses = runs.flatMap((run) => [...run.train, ...run.test]).map((point) => point[2])
+  function showCurves(live, run, earlier) {
+    const runs = [...earlier, ...(run ? [run] : [])];
+    const xTop = Math.max(live ? live.iterations : 0,
+      ...earlier.map((one) => one.train.at(-1)?.[0] ?? 1));
+    const losses = runs.flatMap((one) => [...one.train, ...one.test]).map((point) => point[2])
       .filter((value) => value < 1e5);
     if (!losses.length) lossTop = 0;
-    const wanted = TrainChart.roundUp(Math.max(0.05, ...losses));
-    if (wanted > lossTop) lossTop = wanted;
+    else lossTop = Math.max(lossTop, TrainChart.roundUp(Math.max(0.05, ...losses)));
     const lines = (column) => {
       const found = [];
-      for (const run of earlier) {
-        const hue = `old hue-${run.number % 6}`;
-        found.push({ key: `train ${run.number}`, className: `${hue} faint`,
-          points: run.train.map((point) => [point[0], point[column]]) });
-        found.push({ key: `test ${run.number}`, className: hue,
-          points: run.test.map((point) => [point[0], point[column]]) });
+      for (const one of earlier) {
+        const hue = `old hue-${one.number % 6}`;
+        found.push({ key: `train ${one.number}`, className: `${hue} faint`,
+          points: one.train.map((point) => [point[0], point[column]]) });
+        found.push({ key: `test ${one.number}`, className: hue,
+          points: one.test.map((point) => [point[0], point[column]]) });
       }
-      if (live) {
-        found.push({ key: `train ${live.number}`, className: "train",
-          points: live.train.map((point) => [point[0], point[column]]) });
-        found.push({ key: `test ${live.number}`, className: "test", dots: live.test.length < 60,
-          points: live.test.map((point) => [point[0], point[column]]) });
+      if (run) {
+        found.push({ key: `train ${run.number}`, className: "train",
+          points: run.train.map((point) => [point[0], point[column]]) });
+        found.push({ key: `test ${run.number}`, className: "test", dots: run.test.length < 60,
+          points: run.test.map((point) => [point[0], point[column]]) });
         if (column === 1) {
           found.push({ key: "chance", className: "chance",
-            points: [[0, live.chance], [xTop, live.chance]] });
+            points: [[0, run.chance], [xTop, run.chance]] });
         }
       }
       return found;
     };
-    const last = live?.test.at(-1);
+    const last = run?.test.at(-1);
     const described = (key, value) => (last ? t("chart_described", { what: t(key), value })
       : t("chart_empty", { what: t(key) }));
     parts.accuracy.show(lines(1), xTop, 100, described("accuracy", last?.[1].toFixed(1)));
@@ -241,22 +244,26 @@
 
   let shownRuns = "";
 
-  function showRuns(earlier) {
-    const key = JSON.stringify([props.language, earlier.map((run) => [run.number, run.accuracy])]);
-    parts.runsPanel.hidden = !earlier.length;
+  /** The legend: the latest run and the earlier ones with their settings. */
+  function showRuns(run, earlier) {
+    const runs = [...(run ? [run] : []), ...earlier];
+    const key = JSON.stringify([props.language, run?.number,
+      runs.map((one) => [one.number, one.accuracy])]);
+    parts.runsPanel.hidden = !runs.length;
     if (key === shownRuns) return;
     shownRuns = key;
-    parts.runs.replaceChildren(...earlier.map((run) => {
+    parts.runs.replaceChildren(...runs.map((one) => {
+      const best = one.accuracy === null ? ""
+        : t("run_best", { accuracy: (100 * one.accuracy).toFixed(1) });
       const remove = h("button", { class: "button", type: "button",
-        "aria-label": t("remove_run", { number: run.number }) }, "\u00d7");
+        "aria-label": t("remove_run", { number: one.number }) }, "\u00d7");
       remove.addEventListener("click", () => {
-        props.value = { remove: run.number, at: Date.now() };
+        props.value = { remove: one.number, at: Date.now() };
         trigger("remove");
       });
-      const best = run.accuracy === null ? ""
-        : t("run_best", { accuracy: (100 * run.accuracy).toFixed(1) });
-      return h("li", {}, h("span", { class: `swatch old hue-${run.number % 6}` }),
-        h("span", { class: "run-name" }, nameOfRun(run)), h("span", { class: "note" }, best), remove);
+      return h("li", {}, h("span", { class: one === run ? "swatch test" : `swatch old hue-${one.number % 6}` }),
+        h("span", { class: "run-name" }, nameOfRun(one)), h("span", { class: "note" }, best),
+        one === run ? h("span") : remove);
     }));
   }
 
@@ -272,14 +279,29 @@
   // ---- signs of life -------------------------------------------------------------------------
 
   let ticker = null;
+  let inView = false;
 
-  /** While a run is not over the server is told every second that the page is there.  The clock is
-   * a worker's: browsers slow down those of pages in the background. */
+  const visible = () => inView && document.visibilityState === "visible";
+
+  function speak() {
+    if (visible()) trigger("watched");
+    else trigger("unwatched");
+  }
+
+  new IntersectionObserver((entries) => {
+    inView = entries.at(-1).isIntersecting;
+    if (ticker) speak();
+    if (inView) show();
+  }).observe(root);
+
+  /** While a run is not over the server is told every second that the page is there, and whether
+   * the board can be seen: curves that nobody looks at would slow down drawing.  The clock is a
+   * worker's: browsers slow down those of pages in the background. */
   function beat(active) {
     if (active && !ticker) {
       const source = "setInterval(() => postMessage(0), 1000); postMessage(0);";
       ticker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-      ticker.onmessage = () => trigger("beat");
+      ticker.onmessage = speak;
     } else if (!active && ticker) {
       ticker.terminate();
       ticker = null;
@@ -290,14 +312,17 @@
 
   function show() {
     const live = JSON.parse(props.live || "null");
-    const earlier = JSON.parse(props.earlier || "[]");
     showState(live);
-    showCurves(live, earlier);
+    beat(Boolean(live) && !OVER.includes(live.state));
+    parts.extra.hidden = !live?.steps;
+    if (!inView) return;
+    const latest = JSON.parse(props.run || "null");
+    const run = live && latest?.number === live.number ? latest : null;
+    const earlier = JSON.parse(props.earlier || "[]");
+    showCurves(live, run, earlier);
     showSteps(live);
     showLog(live);
-    showRuns(earlier);
-    parts.extra.hidden = !live?.steps;
-    beat(Boolean(live) && !OVER.includes(live.state));
+    showRuns(run, earlier);
   }
 
   function rebuild() {
@@ -308,9 +333,11 @@
   }
 
   watch("live", show);
+  watch("run", show);
   watch("earlier", show);
   watch("glance", () => showTasks(JSON.parse(props.glance || "null")));
   watch("language", rebuild);
   rebuild();
+  root.style.minHeight = "";
   root.dataset.ready = "yes";
 })();

@@ -3,7 +3,7 @@ const TrainChart = (() => {
   "use strict";
 
   const NS = "http://www.w3.org/2000/svg";
-  const [LEFT, RIGHT, ABOVE, BELOW] = [40, 12, 10, 26];
+  const [LEFT, RIGHT, ABOVE, BELOW] = [40, 12, 10, 42];
 
   function make(name, attributes, parent, text) {
     const node = document.createElementNS(NS, name);
@@ -30,7 +30,8 @@ const TrainChart = (() => {
   }
 
   class Chart {
-    /** options: {width, height, whole} - `whole`: x takes whole numbers only. */
+    /** options: {width, height, label, whole} - `label`: of the x axis; `whole`: it takes whole
+     * numbers only. */
     constructor(svg, options) {
       this.svg = svg;
       this.options = options;
@@ -42,11 +43,12 @@ const TrainChart = (() => {
       this.limits = "";
     }
 
-    /** Show lines: [{key, points: [[x, y], ...], className, dots, share}], within [0, xTop] x [0, yTop]. */
+    /** Show lines: [{key, points: [[x, y], ...], className, dots}], within [0, xTop] x [0, yTop]; an
+     * xTop of 0 means that nobody knows yet. */
     show(lines, xTop, yTop, description) {
       this.svg.setAttribute("aria-label", description);
       const { width, height } = this.options;
-      const x = (value) => LEFT + (value / xTop) * (width - LEFT - RIGHT);
+      const x = (value) => LEFT + (value / (xTop || 1)) * (width - LEFT - RIGHT);
       const y = (value) => ABOVE + (1 - Math.min(value, yTop * 1.02) / yTop) * (height - ABOVE - BELOW);
       const limits = `${xTop} ${yTop}`;
       if (limits !== this.limits) {
@@ -58,13 +60,15 @@ const TrainChart = (() => {
           make("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end", class: "tick" },
             this.axes, String(value));
         }
-        const found = this.options.whole && xTop <= 10
+        const found = !xTop ? [0] : this.options.whole && xTop <= 10
           ? Array.from({ length: xTop + 1 }, (_, k) => k) : ticks(xTop, 5);
         for (const value of found) {
-          make("text", { x: x(value), y: height - 7, class: "tick",
+          make("text", { x: x(value), y: height - BELOW + 18, class: "tick",
             "text-anchor": value === 0 ? "start" : value > 0.97 * xTop ? "end" : "middle" },
           this.axes, value.toLocaleString("en"));
         }
+        make("text", { x: (LEFT + width - RIGHT) / 2, y: height - 6, "text-anchor": "middle",
+          class: "tick" }, this.axes, this.options.label);
       }
       const gone = new Set(this.drawn.keys());
       for (const line of lines) {

@@ -1,0 +1,67 @@
+"""Finished ink kept on disk, so that only the first call makes it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pooch
+
+from maml.data.episodes import CharacterSet
+
+_log = logging.getLogger(__name__)
+_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+
+
+def cache_folder() -> Path:
+    """The folder of the user's that downloads and finished ink are kept in."""
+    return Path(pooch.os_cache("maml-sketchpad")).expanduser()
+
+
+def read_stored(path: Path) -> CharacterSet | None:
+    """The characters that `store` kept, or None if there are none that can be used."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return CharacterSet(
+                stored["images"],
+                tuple(stored["characters"].tolist()),
+                tuple(stored["alphabets"].tolist()),
+                tuple(stored["background"].tolist()),
+            )
+    except FileNotFoundError:
+        return None
+    except (KeyError, ValueError, *_DAMAGES) as error:
+        _log.info("The stored ink %s is of no use (%s); it will be made again.", path, error)
+        return None
+
+
+def store(data: CharacterSet, path: Path) -> None:
+    """Keep characters for the next call: all of them under that name, or, with a warning, none."""
+    unfinished = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            unfinished = Path(file.name)
+            np.savez(
+                file,
+                images=data.images,
+                characters=np.array(data.characters),
+                alphabets=np.array(data.alphabets),
+                background=np.array(data.background),
+            )
+        unfinished.replace(path)
+    except OSError as error:
+        warnings.warn(
+            f"Ink could not be kept in {path.parent} ({error}); it will be made anew each time. "
+            "Make that folder writable, or name another as `cache`.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    finally:
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
