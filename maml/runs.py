@@ -211,7 +211,7 @@ def provenance(
         "recipe": recipe.name,
         "framing": recipe.framing,
         "seed": recipe.seed,
-        "commit": _commit(),
+        "commit": commit_of_code(),
         "settings": to_plain(recipe),
         "parameters": sum(tensor.numel() for tensor in model.parameters()),
         "data": {
@@ -221,14 +221,7 @@ def provenance(
             "evaluated_in_training_on": sorted(set(held_out.alphabets)),
             "held_out_of_training": recipe.training.validation > 0,
         },
-        "made_with": {
-            "python": platform.python_version(),
-            "torch": metadata.version("torch"),
-            "higher": metadata.version("higher"),
-            "device": device,
-            "threads": torch.get_num_threads(),
-            "hours": round(seconds / 3600, 2),
-        },
+        "made_with": {**software(device), "hours": round(seconds / 3600, 2)},
         "last_evaluation_in_training": None
         if last is None
         else {
@@ -248,7 +241,18 @@ def _seconds_at_work(records: list[dict[str, Any]]) -> float:
     return sum(gap for gap in gaps if gap < _LONGEST_STEP)
 
 
-def _commit() -> str:
+def software(device: str) -> dict[str, Any]:
+    """What computes here, as plain JSON values."""
+    return {
+        "python": platform.python_version(),
+        "torch": metadata.version("torch"),
+        "higher": metadata.version("higher"),
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def commit_of_code() -> str:
     """The commit of the code that runs, "+" behind it if files were changed since."""
     here = Path(__file__).resolve().parent
     try:

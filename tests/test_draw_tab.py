@@ -10,6 +10,7 @@ import torch
 
 import maml
 from maml.config import RECIPES
+from maml.demo import draw_tab
 from maml.demo.draw_tab import DrawSession, answer, find_mixups
 from maml.demo.sketchpad import example_sets, parse_document
 from maml.model import MetaNetwork, build_model
@@ -112,13 +113,13 @@ def test_a_stroke_on_the_query_pad_does_not_adapt_anew(
     model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapted: list[int] = []
-    real = maml.adapt
+    real = draw_tab.adapt_features
 
     def counted(*args: Any) -> Any:
         adapted.append(1)
         return real(*args)
 
-    monkeypatch.setattr("maml.demo.draw_tab.adapt", counted)
+    monkeypatch.setattr(draw_tab, "adapt_features", counted)
     session = DrawSession()
     answer(document(), session, model)
     answer(document(query=ROUND), session, model)
@@ -128,6 +129,27 @@ def test_a_stroke_on_the_query_pad_does_not_adapt_anew(
     answer(document(symbols=[*renamed, {"name": "Bar", "pad": BAR}]), session, model)
     answer(document(steps=2), session, model)
     assert len(adapted) == 3
+
+
+def test_a_new_example_costs_one_look_not_all(
+    model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    real = model.features
+    monkeypatch.setattr(model, "features", lambda inks: looked.append(len(inks)) or real(inks))
+    session = DrawSession()
+    news = answer(document(query=[]), session, model)
+    assert looked == [2]
+    answer(document(query=BAR), session, model)
+    symbols = [
+        {"name": "Round", "examples": [{"strokes": ROUND}, {"strokes": BAR}]},
+        {"name": "Cross", "pad": CROSS},
+        {"name": "Dot", "pad": [[[5, 5]]]},
+    ]
+    answer(document(symbols=symbols, query=BAR), session, model)  # the question became an example
+    assert looked == [2, 1, 1]
+    again = answer(document(query=[]), session, model)
+    assert again["trajectory"] == news["trajectory"] and looked == [2, 1, 1]
 
 
 def test_each_ink_is_sent_once(model: MetaNetwork) -> None:

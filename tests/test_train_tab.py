@@ -118,5 +118,6 @@ def test_the_configuration_of_the_page_is_plain(built: tuple[gr.Blocks, TrainTab
         for component in built[0].get_config_file()["components"]
         if component["props"].get("elem_id") == "training-board"
     ]
-    assert len(found) == 1 and found[0]["language"] == "en"
-    assert not any(callable(value) for value in found[0].values())
+    assert len(found) == 1 and found[0]["props"]["language"] == "en"
+    settings = {**found[0], **found[0]["props"]}
+    assert not any(callable(value) for value in settings.values())

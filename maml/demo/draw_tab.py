@@ -10,10 +10,11 @@ import base64
 import io
 import json
 import tempfile
+import threading
 import time
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,10 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from maml.adapt import AdaptedLearner, adapt
+from maml.adapt import AdaptedLearner, adapt_features
 from maml.checkpoint import save_model
 from maml.config import Framing
-from maml.data.episodes import SupportSet
+from maml.data.episodes import SupportSet, as_ink_batch
 from maml.demo.sketchpad import (
     Document,
     Drawing,
@@ -40,7 +41,7 @@ from maml.demo.sketchpad import (
 from maml.model import MetaNetwork
 
 _KEPT_LEARNERS = 4
-_KEPT_INKS = 1000
+_KEPT_DRAWINGS = 500  # more than a document can hold
 _LARGEST_QUERIES = 100
 _SESSION_SECONDS = 3600
 _REPORT_EVERY = 0.25
@@ -56,11 +57,13 @@ class DrawSession:
     Args:
         inks: 28 x 28 pictures by the content of the drawing.
         sent: contents whose picture the page has.
+        seen: what each network's stem makes of a drawing: a new example costs one look, not all.
         learners: adapted learners by what they were adapted to.
     """
 
     inks: OrderedDict[bytes, NDArray[np.float32]] = field(default_factory=OrderedDict)
     sent: set[bytes] = field(default_factory=set)
+    seen: OrderedDict[tuple[MetaNetwork, bytes], Tensor] = field(default_factory=OrderedDict)
     learners: OrderedDict[tuple[Any, ...], AdaptedLearner] = field(default_factory=OrderedDict)
 
     def ink(self, drawing: Drawing) -> NDArray[np.float32]:
@@ -73,19 +76,42 @@ class DrawSession:
         if ink is None:
             ink = drawing.ink()
             self.inks[drawing.key] = ink
-            if len(self.inks) > _KEPT_INKS:
+            if len(self.inks) > _KEPT_DRAWINGS:
                 self.inks.popitem(last=False)
         return ink
+
+    @torch.no_grad()
+    def features(self, model: MetaNetwork, drawings: Sequence[Drawing]) -> Tensor:
+        """`model.features` (n, ...) of drawings whose ink is sound."""
+        new = {one.key: one for one in drawings if (model, one.key) not in self.seen}
+        if new:
+            inks = torch.from_numpy(np.stack([self.ink(one) for one in new.values()]))
+            made = model.eval().features(as_ink_batch(inks))
+            self.seen |= {(model, key): one.clone() for key, one in zip(new, made, strict=True)}
+        for one in drawings:
+            self.seen.move_to_end((model, one.key))
+        features = torch.stack([self.seen[model, one.key] for one in drawings])
+        while len(self.seen) > _KEPT_DRAWINGS:
+            self.seen.popitem(last=False)
+        return features
+
+    def adapted(
+        self, model: MetaNetwork, groups: list[list[Drawing]], names: list[str], steps: int | None
+    ) -> AdaptedLearner:
+        """A learner that is adapted to these drawings, one group for each name."""
+        features = self.features(model, [drawing for group in groups for drawing in group])
+        steps = model.inner.evaluation_steps if steps is None else steps
+        return adapt_features(model, features, labels_of(groups), tuple(names), steps)
 
     def learner(
         self, model: MetaNetwork, groups: list[list[Drawing]], names: list[str], steps: int | None
     ) -> AdaptedLearner:
-        """A learner for these drawings, adapted anew only when one of them is."""
+        """`adapted`, anew only when a drawing or its place is new."""
         keys = tuple(tuple(drawing.key for drawing in group) for group in groups)
         key = (id(model), steps, keys)
         learner = self.learners.get(key)
         if learner is None:
-            learner = adapt(model, self.support(groups, names), steps)
+            learner = self.adapted(model, groups, names, steps)
             self.learners[key] = learner
             if len(self.learners) > _KEPT_LEARNERS:
                 self.learners.popitem(last=False)
@@ -96,8 +122,12 @@ class DrawSession:
     def support(self, groups: list[list[Drawing]], names: list[str]) -> SupportSet:
         """The drawings, one group for each name, as a support set."""
         inks = [self.ink(drawing) for group in groups for drawing in group]
-        labels = [label for label, group in enumerate(groups) for _ in group]
-        return SupportSet(torch.from_numpy(np.stack(inks)), torch.tensor(labels), tuple(names))
+        return SupportSet(torch.from_numpy(np.stack(inks)), labels_of(groups), tuple(names))
+
+
+def labels_of(groups: list[list[Drawing]]) -> Tensor:
+    """For each drawing of the groups in turn, the number of its group."""
+    return torch.tensor([label for label, group in enumerate(groups) for _ in group])
 
 
 def answer(document: Document, session: DrawSession, model: MetaNetwork) -> dict[str, Any]:
@@ -125,9 +155,8 @@ def answer(document: Document, session: DrawSession, model: MetaNetwork) -> dict
     if problems:
         news["error"] = " ".join(problems)
     news["steps"] = model.inner.evaluation_steps if document.steps is None else document.steps
-    query = None if document.query is None else torch.from_numpy(session.ink(document.query))
-    if query is not None:
-        news["queryInk"] = _encode(query.numpy())
+    if document.query is not None:
+        news["queryInk"] = _encode(session.ink(document.query))
     if len(groups) < 2:
         return news
     names = [document.symbols[slot].name for slot in slots]
@@ -146,17 +175,18 @@ def answer(document: Document, session: DrawSession, model: MetaNetwork) -> dict
         ],
         "adapted_ms": 1000 * (adapted - began),
     }
-    if query is not None:
-        prediction = learner.predict(query[None])
-        shares = prediction.probabilities[0]
-        unknown = float(prediction.unknown[0])
+    if document.query is not None:
+        query = session.features(model, [document.query])
+        path = learner.path_of_features(query)[:, 0]
+        shares = path[-1]
+        unknown = float(learner.unknown_of_features(query)[0])
         leader = int(shares.argmax())
         news |= {
             "probabilities": _rounded(shares),
             "unknown": round(unknown, 4),
             "leader": leader,
             "winner": None if unknown > model.unknown_threshold else leader,
-            "path": [_rounded(row) for row in learner.predict_path(query[None])[:, 0]],
+            "path": [_rounded(row) for row in path],
         }
     news["answered_ms"] = 1000 * (time.perf_counter() - adapted)
     return news
@@ -244,8 +274,8 @@ def find_mixups(
             [one for one in group if not (place == label and one is drawing)]
             for place, group in enumerate(groups)
         ]
-        learner = adapt(model, session.support(others, names), document.steps)
-        shares = learner.predict(torch.from_numpy(session.ink(drawing))[None]).probabilities[0]
+        learner = session.adapted(model, others, names, document.steps)
+        shares = learner.path_of_features(session.features(model, [drawing]))[-1, 0]
         said = int(shares.argmax())
         number = document.symbols[slots[label]].drawings.index(drawing)
         one = {
@@ -422,34 +452,39 @@ def build_draw_tab(load_model: LoadModel, session_weights: gr.State) -> Sketchpa
     """
     sketchpad = Sketchpad(elem_id="sketchpad")
     memory = gr.State(None, time_to_live=_SESSION_SECONDS)
+    one_answer = threading.Lock()
 
     def on_ask(
         document: Document, session: DrawSession | None, weights: str | None
     ) -> tuple[Any, DrawSession]:
         session = session or DrawSession()
-        return gr.update(answer=json.dumps(answer(document, session, load_model(weights)))), session
+        with one_answer:
+            news = answer(document, session, load_model(weights))
+        return gr.update(answer=json.dumps(news)), session
 
     def on_check(
         document: Document, session: DrawSession | None, weights: str | None
     ) -> Iterator[Any]:
         try:
             for news in find_mixups(document, session or DrawSession(), load_model(weights)):
-                yield gr.update(check=json.dumps(news))
+                yield gr.update(mixups=json.dumps(news))
         except ValueError as error:
             news = {"revision": document.revision, "error": str(error)}
-            yield gr.update(check=json.dumps(news))
+            yield gr.update(mixups=json.dumps(news))
 
     inputs = [sketchpad, memory, session_weights]
-    sketchpad.ask(
-        on_ask,
-        inputs,
-        [sketchpad, memory],
-        trigger_mode="always_last",
-        show_progress="hidden",
-        concurrency_id="infer",
-        concurrency_limit=1,
-        api_visibility="private",
-    )
+    # Past the queue, which would open a stream of messages for each stroke and bring the whole page
+    # up to date five times; a visitor's page has at most one question of either kind under way.
+    for event in (sketchpad.ask, sketchpad.live):
+        event(
+            on_ask,
+            inputs,
+            [sketchpad, memory],
+            trigger_mode="always_last",
+            show_progress="hidden",
+            queue=False,
+            api_visibility="private",
+        )
     sketchpad.check(
         on_check,
         inputs,

@@ -11,7 +11,6 @@ brings a scene graph and a licence text larger than the 300 lines of `assets/pad
 from __future__ import annotations
 
 import base64
-import contextlib
 import functools
 import hashlib
 import io
@@ -22,9 +21,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import resources
 from itertools import chain
-from pathlib import Path
 from typing import Any, cast
 
 import gradio as gr
@@ -33,6 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from maml.config import LARGEST_WAYS, Framing
+from maml.demo.component import AssetComponent, asset, drop_stub, page_settings, script_of
 from maml.demo.strings import STRINGS, Language
 from maml.drawing import image_to_ink, strokes_to_image
 
@@ -334,66 +332,43 @@ def _short(value: object) -> str:
 
 def example_sets() -> list[dict[str, Any]]:
     """The built-in example sets: ``[{"key": ..., "document": {...}}, ...]``."""
-    sets: list[dict[str, Any]] = json.loads(_asset("examples.json"))
+    sets: list[dict[str, Any]] = json.loads(asset("examples.json"))
     return sets
 
 
 @functools.cache
-def _asset(name: str) -> str:
-    return resources.files("maml.demo").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-@functools.cache
 def _script() -> str:
-    """One script of the asset files, in an order in which each finds what it needs.
-
-    Words, example sets and style travel as constants of the script, not as props: Gradio compares
-    all props as JSON and compiles `css_template` anew whenever one of them changes.
-    """
-    constants = {"STRINGS": STRINGS, "SETS": example_sets(), "STYLE": _asset("sketchpad.css")}
-    # A line separator ends a line of script, but not of JSON.
-    text = json.dumps(constants, ensure_ascii=True)
-    return "\n".join([f"const SKETCH_CONSTANTS = {text};", *map(_asset, _SCRIPTS)])
+    values = {"STRINGS": STRINGS, "SETS": example_sets(), "STYLE": asset("sketchpad.css")}
+    return script_of("SKETCH_CONSTANTS", values, *_SCRIPTS)
 
 
-class Sketchpad(gr.HTML):
+class Sketchpad(AssetComponent):
     """Cards to draw on, a pad to ask with, the answer and the adaptation's curves.
 
     Its value comes from the page as a document's JSON text and reaches a listener as a `Document`.
-    Python answers through props: ``gr.update(answer=...)``, ``gr.update(check=...)``, both JSON
+    Python answers through props: ``gr.update(answer=...)``, ``gr.update(mixups=...)``, both JSON
     text; the page drops what is older than its own last change.  Another value of ``weights`` makes
-    it ask again.  Events: ``ask``, ``check``, ``export``, ``language``.
+    it ask again.
     """
+
+    page_events = frozenset({"ask", "live", "check", "export", "language"})
 
     def __init__(
         self,
         value: Any = None,
         *,
         answer: str | None = None,
-        check: str | None = None,
+        mixups: str | None = None,
         weights: str | None = None,
         **settings: Any,
     ) -> None:
-        # Gradio makes a copy of the component for every update, with all of its settings.
-        for fixed in ("html_template", "css_template", "js_on_load", "apply_default_css"):
-            settings.pop(fixed, None)
         super().__init__(
             value=value,
-            html_template=_asset("sketchpad.html"),
-            css_template="",
-            js_on_load=_script(),
-            apply_default_css=False,
             answer=answer,
-            check=check,
+            mixups=mixups,
             weights=weights,
-            **settings,
+            **page_settings("sketchpad.html", _script(), settings),
         )
-
-    def get_config(self) -> dict[str, Any]:  # type: ignore[override]
-        """The settings that the page gets."""
-        # Gradio takes the props' names for events, since the script speaks of them, and would put
-        # listeners, which are no JSON, in their places.
-        return {**super().get_config(), **self.props}
 
     def preprocess(self, payload: Any) -> Document:  # type: ignore[override]
         """Check what the page sent.
@@ -405,10 +380,6 @@ class Sketchpad(gr.HTML):
             return parse_document(parse_text(payload) if isinstance(payload, str) else payload)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
-
-    def postprocess(self, value: Any) -> Any:
-        """Hand a document to the page as it is."""
-        return value
 
     def api_info(self) -> dict[str, Any]:
         """The document's JSON schema."""
@@ -446,7 +417,4 @@ class Sketchpad(gr.HTML):
         return self.example_payload()
 
 
-# Gradio writes a stub of every component's module beside it; here it would hide this file from
-# type checkers and grow stale.
-with contextlib.suppress(OSError):
-    Path(__file__).with_suffix(".pyi").unlink(missing_ok=True)
+drop_stub(__file__)

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import gradio as gr
 import torch
 
 from maml.config import RECIPES, Recipe
+from maml.demo.component import AssetComponent, asset, drop_stub, page_settings, script_of
 from maml.demo.hub import push_to_hub
 from maml.demo.strings import Language
 from maml.demo.train_session import (
@@ -59,19 +59,12 @@ _TAKE_FILE = """() => {
 
 
 @functools.cache
-def _asset(name: str) -> str:
-    return (resources.files("maml.demo") / "assets" / name).read_text(encoding="utf-8")
-
-
-@functools.cache
 def _script() -> str:
-    constants = {"STRINGS": TRAIN_STRINGS, "STYLE": _asset("train_board.css")}
-    text = json.dumps(constants, ensure_ascii=True)
-    assets = (_asset("train_chart.js"), _asset("train_board.js"))
-    return "\n".join([f"const TRAIN_CONSTANTS = {text};", *assets])
+    values = {"STRINGS": TRAIN_STRINGS, "STYLE": asset("train_board.css")}
+    return script_of("TRAIN_CONSTANTS", values, "train_chart.js", "train_board.js")
 
 
-class TrainingBoard(gr.HTML):
+class TrainingBoard(AssetComponent):
     """State, curves, tasks just solved, accuracy by inner step, log and earlier runs.
 
     Python shows things through props: `live`, `run`, `glance`, `earlier`, each JSON text (Gradio
@@ -79,6 +72,8 @@ class TrainingBoard(gr.HTML):
     ``remove`` brings the number of a run; while a run is not over, ``watched`` or ``unwatched``
     comes every second, as the board can be seen or not, and whenever that changes.
     """
+
+    page_events = frozenset({"remove", "watched", "unwatched"})
 
     def __init__(
         self,
@@ -91,37 +86,20 @@ class TrainingBoard(gr.HTML):
         language: Language = "en",
         **settings: Any,
     ) -> None:
-        # Gradio makes a copy of the component for every update, with all of its settings.
-        for fixed in ("html_template", "css_template", "js_on_load", "apply_default_css"):
-            settings.pop(fixed, None)
         super().__init__(
             value=value,
-            html_template=_asset("train_board.html"),
-            css_template="",
-            js_on_load=_script(),
-            apply_default_css=False,
             live=live,
             run=run,
             glance=glance,
             earlier=earlier,
             language=language,
-            **settings,
+            **page_settings("train_board.html", _script(), settings),
         )
-
-    def get_config(self) -> dict[str, Any]:  # type: ignore[override]
-        """The settings that the page gets."""
-        # Gradio takes the props' names for events, since the script speaks of them, and would put
-        # listeners, which are no JSON, in their places.
-        return {**super().get_config(), **self.props}
 
     def preprocess(self, payload: Any) -> int | None:  # type: ignore[override]
         """The number of the run to remove, or None if what came is no such number."""
         number = payload.get("remove") if isinstance(payload, dict) else None
         return number if isinstance(number, int) and not isinstance(number, bool) else None
-
-    def postprocess(self, value: Any) -> Any:
-        """Hand what the page sent back as it is."""
-        return value
 
     def api_info(self) -> dict[str, Any]:
         """What the page sends."""
@@ -136,10 +114,7 @@ class TrainingBoard(gr.HTML):
         return self.example_payload()
 
 
-# Gradio writes a stub of every component's module beside it; here it would hide this file from
-# type checkers and grow stale.
-with contextlib.suppress(OSError):
-    Path(__file__).with_suffix(".pyi").unlink(missing_ok=True)
+drop_stub(__file__)
 
 
 @dataclass(frozen=True, eq=False)

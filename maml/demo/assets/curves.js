@@ -14,12 +14,12 @@ const SketchCurves = (() => {
 
   /** Draw lines into `svg`.
    *
-   * lines: [{values, colour, strong, label}]; options: {width, height, top, format, axis, description}.
+   * lines: [{values, colour, strong, label}]; options: {size, top, format, description}, the size being that of
+   * the viewBox.
    */
   function draw(svg, lines, options) {
-    const { width, height } = options;
+    const [width, height] = options.size;
     const [left, right, above, below] = [36, 10, 8, 22];
-    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", options.description);
     svg.replaceChildren();
@@ -50,5 +50,11 @@ const SketchCurves = (() => {
     }
   }
 
-  return { draw };
+  function clear(svg) {
+    svg.replaceChildren();
+    svg.removeAttribute("role");
+    svg.removeAttribute("aria-label");
+  }
+
+  return { draw, clear };
 })();

@@ -75,17 +75,20 @@
       query: doc.query, steps: doc.steps });
   }
 
-  function ask(doc = now()) {
+  /** Ask for an answer.  Of each event the page has one under way and keeps the latest of those that
+   * came meanwhile: as an event of its own, "live", a question about an unfinished stroke never
+   * keeps the finished one waiting. */
+  function ask(doc = now(), event = "ask") {
     clearTimeout(liveTimer);
     liveTimer = 0;
     props.value = question(doc);
     root.dataset.asked = String(revision);
     askedAt = performance.now();
-    trigger("ask");
+    trigger(event);
   }
 
-  /** Ask about the stroke that is still growing, but never so often that the finished one would
-   * have to wait: not before the last answer is there, and on a slow road more seldom. */
+  /** Ask about the stroke that is still growing: not before the last answer is there, and on a slow
+   * road more seldom. */
   function live(points) {
     if (liveTimer || answered < revision || D.taughtCount(now()) < 2) return;
     const wait = Math.max(0, lastLive + Math.max(LIVE_EVERY, 3 * roundTrip) - performance.now());
@@ -94,7 +97,7 @@
       if (answered < revision) return;
       lastLive = performance.now();
       try {
-        ask(D.addStroke(now(), null, points));
+        ask(D.addStroke(now(), null, points), "live");
       } catch {
         // The drawing is full; its last stroke says so when it ends.
       }
@@ -131,11 +134,13 @@
 
   function keepSoon() {
     clearTimeout(keepTimer);
+    root.dataset.kept = "no";
     keepTimer = setTimeout(keepNow, 200);
   }
   function keepNow() {
     clearTimeout(keepTimer);
-    if (!SketchStorage.keepDocument(now())) view.message(t("not_kept"), "bad");
+    if (SketchStorage.keepDocument(now())) root.dataset.kept = "yes";
+    else view.message(t("not_kept"), "bad");
   }
 
   /** Show the present document and ask about it; `grown` says that only the query got a stroke. */
@@ -147,7 +152,7 @@
       if (!same) answer = null;
     }
     view.show(now(), flags());
-    if (!answer) view.showAnswer(null);
+    if (!answer || !grown) view.showAnswer(answer);
     keepSoon();
     ask();
   }
@@ -267,7 +272,6 @@
     settle();
   }
 
-  // Gradio finds the names of events in this text: "check", "export", "language".
   /** Raise another event than a question for an answer; it bears the revision it belongs to. */
   function tell(event) {
     props.value = text(now());
@@ -284,8 +288,8 @@
 
   watch("answer", receive);
   watch("weights", () => settle());
-  watch("check", () => {
-    const news = JSON.parse(props.check || "null");
+  watch("mixups", () => {
+    const news = JSON.parse(props.mixups || "null");
     const doc = news && asked.get(news.revision);
     if (!doc) return;
     if (news.error) {

@@ -1,5 +1,8 @@
 /* The view: builds the page's elements once and brings them in line with a document and an answer.
  *
+ * Nothing that a stroke or an answer changes may change the height of anything above or beside a
+ * pad: what is not to be seen yet keeps its room, or the next stroke would miss its pad.
+ *
  * Everything that a person typed goes through textContent, value or setAttribute, never through
  * HTML.  `actions` are the verbs of the entry file; `t(key, values)` gives a text in the language.
  */
@@ -9,6 +12,7 @@ const SketchView = (() => {
   const { LIMITS, drawingCount, taughtCount } = SketchDocument;
   const NS = "http://www.w3.org/2000/svg";
   const HUES = [212, 28, 150, 330, 48, 265, 190, 0, 95, 300];
+  const CHARTS = { curve_loss: [190, 124], curve_accuracy: [190, 124], curve_path: [386, 176] };
   const FEW = 6; // with more symbols than this, only the likeliest have their bars shown
 
   const ICONS = {
@@ -338,6 +342,7 @@ const SketchView = (() => {
       const chart = (name) => {
         const svg = document.createElementNS(NS, "svg");
         svg.setAttribute("class", "chart");
+        svg.setAttribute("viewBox", "0 0 " + CHARTS[name].join(" "));
         return [svg, el("figure", { class: "curve " + name },
           el("figcaption", { text: t(name) }), svg)];
       };
@@ -345,14 +350,12 @@ const SketchView = (() => {
       const [accuracy, accuracyFigure] = chart("curve_accuracy");
       const [path, pathFigure] = chart("curve_path");
       Object.assign(this, { loss, accuracy, path });
-      this.curves = el("div", { class: "curves" }, lossFigure, accuracyFigure, pathFigure);
-      this.curvesEmpty = el("p", { class: "note", text: t("curves_empty") });
-      this.timing = el("p", { class: "note" });
+      this.timing = el("p", { class: "note timing" });
       const adapt = el("section", { class: "panel adapt", "aria-label": t("adaptation") },
         el("h2", { text: t("adaptation") }),
         el("label", { class: "slider" }, el("span", { text: t("steps") }), this.steps,
           this.stepsOut),
-        this.curvesEmpty, this.curves, this.timing);
+        this.timing, el("div", { class: "curves" }, lossFigure, accuracyFigure, pathFigure));
 
       // Teach
       this.grid = el("div", { class: "cards" });
@@ -394,10 +397,11 @@ const SketchView = (() => {
       const head = el("header", { class: "head" }, el("h1", { text: t("title") }),
         el("p", { text: t("tagline") }));
       this.root.replaceChildren(
-        head, tools, this.status,
+        head, tools,
         el("div", { class: "layout" },
           el("div", { class: "column left" }, teach, mistakes, keep),
-          this.right));
+          this.right),
+        this.status);
       this.query = new SketchPads.Pad(this.queryCanvas, {
         onStroke: (points) => actions.stroke(null, points),
         onLive: (points) => actions.live(points),
@@ -449,8 +453,8 @@ const SketchView = (() => {
     showAnswer(answer = this.shown) {
       this.shown = answer;
       const { t, doc } = this;
-      const symbols = doc.symbols.filter((symbol) => drawingCount(symbol) > 0);
-      const taught = symbols.length;
+      const { symbols } = doc;
+      const taught = symbols.filter((symbol) => drawingCount(symbol) > 0);
       const shares = answer?.probabilities ?? null;
       const winner = answer?.winner ?? null;
       const drawn = doc.query.length > 0;
@@ -464,8 +468,8 @@ const SketchView = (() => {
         this.answer.style.setProperty("--symbol",
           winner === null ? "var(--faint)" : colourOf(answer.ids[winner]));
       } else {
-        const missing = taught === 0 ? "missing_two" : taught === 1 ? "missing_one" : "missing_query";
-        say(this.winner, t(missing, { name: symbols[0]?.name ?? "" }));
+        const missing = ["missing_two", "missing_one"][taught.length] ?? "missing_query";
+        say(this.winner, t(missing, { name: taught[0]?.name ?? "" }));
         say(this.sure, "");
       }
       SketchPads.paintInk(this.queryInk, asked ? (answer?.queryInk ?? null) : null);
@@ -492,8 +496,7 @@ const SketchView = (() => {
       set(this.more, "aria-expanded", String(this.showAll));
 
       const unknown = asked && shares ? answer.unknown : null;
-      this.unknown.hidden = taught < 2;
-      this.teachHint.hidden = !(drawn && taught);
+      this.teachHint.classList.toggle("unseen", !drawn);
       this.unknown.classList.toggle("winner", asked && !!shares && winner === null);
       this.unknownFill.style.transform = `scaleX(${unknown ?? 0})`;
       set(this.unknownBar, "aria-valuenow", String(Math.round(100 * (unknown ?? 0))));
@@ -511,44 +514,50 @@ const SketchView = (() => {
           }
         }
       }
-      this.showCurves(answer, asked);
+      // The answer is painted first; the curves follow.
+      cancelAnimationFrame(this.curvesSoon);
+      this.curvesSoon = requestAnimationFrame(() => setTimeout(() => {
+        if (this.shown === answer) this.showCurves(answer, asked);
+      }));
     }
 
     showCurves(answer, asked) {
       const { t } = this;
       const curve = answer?.trajectory?.length ? answer.trajectory : null;
-      this.curves.hidden = !curve;
-      this.curvesEmpty.hidden = !!curve;
-      this.timing.hidden = !curve;
+      const path = asked && curve ? answer.path : null;
+      if (!curve) {
+        this.drawnCurve = null;
+        SketchCurves.clear(this.loss);
+        SketchCurves.clear(this.accuracy);
+      }
+      if (!path) SketchCurves.clear(this.path);
+      say(this.timing, curve ? t("timing", { adapted: Math.round(answer.adapted_ms),
+        answered: Math.round(answer.answered_ms) }) : t("curves_empty"));
       if (!curve) return;
       const ends = { first: curve[0], last: curve[curve.length - 1] };
       const two = (value) => (value >= 10 ? value.toFixed(0) : value.toFixed(value < 1 ? 2 : 1));
       if (this.drawnCurve !== answer.trajectory) {
         this.drawnCurve = answer.trajectory;
         SketchCurves.draw(this.loss, [{ values: curve.map((one) => one.loss), strong: true,
-          colour: "var(--accent)" }], { width: 190, height: 124, format: two,
+          colour: "var(--accent)" }], { size: CHARTS.curve_loss, format: two,
           description: t("loss_described", { from: two(ends.first.loss), to: two(ends.last.loss),
             steps: curve.length - 1 }) });
         SketchCurves.draw(this.accuracy, [{ values: curve.map((one) => one.accuracy), strong: true,
-          colour: "var(--good)" }], { width: 190, height: 124, top: 1,
+          colour: "var(--good)" }], { size: CHARTS.curve_accuracy, top: 1,
           format: (value) => Math.round(100 * value) + "%",
           description: t("accuracy_described", { from: Math.round(100 * ends.first.accuracy),
             to: Math.round(100 * ends.last.accuracy), steps: curve.length - 1 }) });
       }
-      const path = asked ? answer.path : null;
-      this.path.parentNode.hidden = !path;
       if (path) {
         const lines = answer.ids.map((id, i) => ({ values: path.map((row) => row[i]),
           colour: colourOf(id), strong: i === answer.leader }));
-        SketchCurves.draw(this.path, lines, { width: 386, height: 176, top: 1,
+        SketchCurves.draw(this.path, lines, { size: CHARTS.curve_path, top: 1,
           format: (value) => Math.round(100 * value) + "%",
           description: t("path_described", { name: answer.names[answer.leader],
             from: Math.round(100 * path[0][answer.leader]),
             to: Math.round(100 * path[path.length - 1][answer.leader]),
             steps: path.length - 1 }) });
       }
-      say(this.timing, t("timing", { adapted: Math.round(answer.adapted_ms),
-        answered: Math.round(answer.answered_ms) }));
     }
 
     /** Show what the leave-one-out check found, or how far it is. */
