@@ -32,7 +32,7 @@ from maml.drawing import image_to_ink
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork
 from maml.plots import accuracy_figure
-from maml.runs import RunFolder, notebook_line, train_in_folder
+from maml.runs import RunFolder, commit_of_code, notebook_line, software, train_in_folder
 from maml.train import MetaStep
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
@@ -289,7 +289,8 @@ def _run_suite(options: argparse.Namespace, model: MetaNetwork, data: CharacterS
         _print_json(plain)
     if options.record:
         beside = Path(options.weights or BUNDLED).with_suffix(".json")
-        record = {**model.provenance, "suite": plain}
+        measured_with = {"commit": commit_of_code(), **software(options.device)}
+        record = {**model.provenance, "suite": plain, "suite_measured_with": measured_with}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         write_atomically(beside, text.encode())
 

@@ -23,6 +23,13 @@ _SHAPES = tuple(
     for within in (False, True)
 )
 
+REFUSED = 0.05
+"""Share of known drawings that may be taken for "none of these".
+
+A person who taught a symbol minds a refusal more than a stranger let in, which a further example or
+a symbol of its own mends; so this is fixed, and strangers are caught as far as it allows.
+"""
+
 
 def calibrate(model: SketchNet, data: CharacterSet, *, seed: int, rounds: int = 30) -> None:
     """Fit temperature, "none of these" score and its threshold, in place.
@@ -37,7 +44,7 @@ def calibrate(model: SketchNet, data: CharacterSet, *, seed: int, rounds: int = 
     The temperature's logarithm is linear in log ways and log shots and minimises the negative
     log-likelihood (temperature scaling, arXiv 1706.04599, section 4.2).  The score is a logistic
     regression on `SketchNet.unknown_terms`, half of the queries being of characters outside the
-    task; its threshold makes the two kinds of error equally frequent.
+    task; its threshold refuses `REFUSED` of the known drawings.
     """
     model.temperature_weights.zero_()
     sampler = EpisodeSampler(data, torch.Generator().manual_seed(seed))
@@ -117,7 +124,7 @@ def _fit_temperature(answered: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
 
 
 def _fit_unknown(terms: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """Logistic regression, and the threshold at which both kinds of error are equally frequent."""
+    """Logistic regression, and the threshold that refuses `REFUSED` of the known drawings."""
     weights = torch.zeros(terms.shape[1], requires_grad=True)
     optimiser = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -129,10 +136,5 @@ def _fit_unknown(terms: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
         return loss
 
     optimiser.step(closure)
-    scores = (terms @ weights.detach()).sigmoid()
-    levels = torch.linspace(0, 1, 1001)
-    known = scores[outside == 0].sort().values
-    strange = scores[outside == 1].sort().values
-    false_alarms = 1 - torch.searchsorted(known, levels, right=True) / len(known)
-    missed = torch.searchsorted(strange, levels, right=True) / len(strange)
-    return weights.detach(), levels[(false_alarms - missed).abs().argmin()]
+    known = (terms[outside == 0] @ weights.detach()).sigmoid()
+    return weights.detach(), known.quantile(1 - REFUSED)

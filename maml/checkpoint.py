@@ -8,14 +8,16 @@ seed, commit, data split, measured accuracy) and the SHA-256 of the first.  Noth
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import safetensors.torch
 import torch
@@ -23,12 +25,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from maml.config import InnerLoop, MetaTraining, NetworkSettings, from_plain, to_plain
+from maml.drawing import FRAMINGS
 from maml.model import MetaNetwork, build_model
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "flagship.safetensors"
 """The weights that ship with the repository."""
 
 _FORMAT = "maml-sketchpad/1"
+_LONGEST_WRITE = 60.0
+"""Seconds."""
 
 
 class CheckpointError(ValueError):
@@ -184,7 +189,9 @@ def _write_together(contents: Mapping[Path, bytes]) -> None:
     try:
         for path, data in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
+            prefix = f".tmp-{path.name}-"
+            _remove_left_over(path.parent, prefix)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=prefix, delete=False) as file:
                 temporary[path] = file.name
                 file.write(data)
                 file.flush()
@@ -201,6 +208,14 @@ def _write_together(contents: Mapping[Path, bytes]) -> None:
         for left_over in temporary.values():
             with contextlib.suppress(OSError):
                 os.unlink(left_over)
+
+
+def _remove_left_over(folder: Path, prefix: str) -> None:
+    """Clear away what a writer that was killed has left; one that is at work is younger."""
+    for path in folder.glob(f"{glob.escape(prefix)}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _LONGEST_WRITE:
+                path.unlink()
 
 
 def _describe(model: MetaNetwork) -> dict[str, str]:
@@ -256,6 +271,7 @@ def _provenance(path: Path, data: bytes) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not readable JSON: {error}.") from error
     if not isinstance(record, dict):
         raise CheckpointError(f"{path} must hold a JSON object; it holds {type(record).__name__}.")
+    _check_provenance(path, record)
     expected, found = record.get("sha256"), hashlib.sha256(data).hexdigest()
     if expected is not None and expected != found:
         raise CheckpointError(
@@ -264,6 +280,34 @@ def _provenance(path: Path, data: bytes) -> dict[str, Any]:
             "again."
         )
     return record
+
+
+def _check_provenance(path: Path, record: Mapping[str, Any]) -> None:
+    """Refuse what would fail later on, where it would be harder to understand."""
+    wanted: dict[str, tuple[type, str]] = {
+        "sha256": (str, "a text"),
+        "data": (dict, "a JSON object"),
+        "data.split": (str, "a text"),
+        "settings": (dict, "a JSON object"),
+        "settings.training": (dict, "a JSON object"),
+        "framing": (str, "a text"),
+    }
+    for name, (kind, description) in wanted.items():
+        outer, _, inner = name.partition(".")
+        entry = record.get(outer)
+        if inner and entry is not None:
+            entry = entry.get(inner)
+        if entry is not None and not isinstance(entry, kind):
+            _refuse_entry(path, name, entry, description)
+    if (framing := record.get("framing", "fit")) not in FRAMINGS:
+        _refuse_entry(path, "framing", framing, f"one of {', '.join(FRAMINGS)}")
+
+
+def _refuse_entry(path: Path, name: str, entry: Any, wanted: str) -> NoReturn:
+    raise CheckpointError(
+        f"{path} gives {entry!r} as {name}; wanted is {wanted}. Mend that entry, or remove the "
+        "file to use the weights without it."
+    )
 
 
 def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -144,13 +144,19 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """Metric pre-training of the body (prototypical networks, arXiv 1703.05175, with cosines).
+    """Metric pre-training of the body.
+
+    Its loss is that of prototypical networks (arXiv 1703.05175) with cosines, and optionally that
+    of a classifier of all training characters (a proxy each, arXiv 1703.07464 and 1704.06369).
 
     Args:
         episodes: gradient steps.
         ways: characters of an episode.
         drawings: drawings of each; every one in turn is its character's only example, and all
             others are asked.
+        proxies: weight of the loss that tells a drawing's character from all training characters
+            and what turning makes of them; 0 leaves it out.
+        dropout: share of an embedding's values that are left out, of each drawing others.
         rate: learning rate at its height; it rises for a hundred episodes and falls as a cosine.
         precision: of the convolutions; "bfloat16" is twice as fast where the processor has it.
     """
@@ -158,6 +164,8 @@ class Pretraining:
     episodes: int
     ways: int = 64
     drawings: int = 4
+    proxies: float = 0.0
+    dropout: float = 0.0
     rate: float = 3e-3
     precision: Precision = "float32"
 
@@ -165,6 +173,11 @@ class Pretraining:
         require_whole("pre-training episodes", self.episodes, 1, 10_000_000)
         require_whole("pre-training ways", self.ways, 2, 1000)
         require_whole("pre-training drawings", self.drawings, 2, 20)
+        if self.proxies != 0:
+            _require_positive("weight of the proxies", self.proxies)
+        if self.dropout != 0:
+            _require_positive("dropout", self.dropout)
+            _require(self.dropout < 1, f"dropout must be below 1; {self.dropout!r} came.")
         _require_positive("pre-training rate", self.rate)
         _require_one_of("precision", self.precision, Precision)
 
@@ -185,8 +198,8 @@ class MetaTraining:
         multi_step_iterations: outer steps at the start that weigh the query loss after every inner
             step, not only the last (MAML++, "multi-step loss").
         pretraining: metric pre-training before the outer loop, or None.
-        augment: draw every training task by other hands (affine changes, quarter turns as new
-            characters).
+        augment: draw every training task by other hands (affine changes; quarter turns and mirror
+            images as new characters).
         split: which characters train and which test, see `CharacterSet.split`.
         validation: hold these many alphabets of the training part out and evaluate on them; 0
             evaluates on the test part, as the notebook does.
@@ -290,13 +303,20 @@ RECIPES: dict[str, Recipe] = {
                 ),
                 inner=InnerLoop(steps=5, evaluation_steps=5, rate=3.0, learned_rates=True),
                 meta_batch=4,
-                iterations=1500,
-                epoch=500,
+                iterations=1000,
+                epoch=250,
                 outer_rate=3e-4,
                 cosine=True,
-                first_order_iterations=200,
-                multi_step_iterations=500,
-                pretraining=Pretraining(episodes=20000, ways=64, drawings=4, precision="bfloat16"),
+                first_order_iterations=100,
+                multi_step_iterations=300,
+                pretraining=Pretraining(
+                    episodes=18000,
+                    ways=64,
+                    drawings=4,
+                    proxies=1.0,
+                    dropout=0.2,
+                    precision="bfloat16",
+                ),
                 augment=True,
                 split="alphabets",
                 validation=4,

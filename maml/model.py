@@ -165,8 +165,8 @@ class SketchNet(MetaNetwork):
                 nn.Sequential(
                     nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
                     nn.BatchNorm2d(outputs),
-                    nn.ReLU(),
                     pool,
+                    nn.ReLU(),  # after the pool: the same, of a quarter of the values
                 )
                 for inputs, outputs, pool in zip((1, *widths[:-1]), widths, pools, strict=True)
             ),

@@ -7,7 +7,10 @@ model.safetensors     the finished weights, with model.json beside them
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import platform
 import subprocess
 import time
@@ -166,12 +169,11 @@ def train_in_folder(
     folder.forget_after(taken)  # Not before `meta_train` has found the state to be this run's.
     finished = taken == recipe.training.total
     last: EvaluationResult | None = None
-    with folder.metrics.open("a", encoding="utf-8") as metrics:
+    with folder.metrics.open("ab", buffering=0) as metrics:
         for record in training:
             epochs = max(0, record.iteration - before) / recipe.training.epoch
             if not finished:  # Else this is its last evaluation, which stands there already.
-                metrics.write(json.dumps(log_record(record, epochs)) + "\n")
-                metrics.flush()
+                _append(metrics, json.dumps(log_record(record, epochs)) + "\n")
             if isinstance(record, EvaluationResult):
                 last = record
             yield record
@@ -179,6 +181,19 @@ def train_in_folder(
     save_model(
         folder.weights, model, provenance(model, recipe, data, data_name, device, seconds, last)
     )
+
+
+def _append(file: io.FileIO, line: str) -> None:
+    """Write a line at once; what is buffered would fail a second time when the file is closed."""
+    data = line.encode()
+    try:
+        if file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"Cannot write {file.name!s}: {error.strerror}. Free space or choose another folder",
+        ) from error
 
 
 def provenance(
@@ -196,7 +211,7 @@ def provenance(
         "recipe": recipe.name,
         "framing": recipe.framing,
         "seed": recipe.seed,
-        "commit": _commit(),
+        "commit": commit_of_code(),
         "settings": to_plain(recipe),
         "parameters": sum(tensor.numel() for tensor in model.parameters()),
         "data": {
@@ -206,14 +221,7 @@ def provenance(
             "evaluated_in_training_on": sorted(set(held_out.alphabets)),
             "held_out_of_training": recipe.training.validation > 0,
         },
-        "made_with": {
-            "python": platform.python_version(),
-            "torch": metadata.version("torch"),
-            "higher": metadata.version("higher"),
-            "device": device,
-            "threads": torch.get_num_threads(),
-            "hours": round(seconds / 3600, 2),
-        },
+        "made_with": {**software(device), "hours": round(seconds / 3600, 2)},
         "last_evaluation_in_training": None
         if last is None
         else {
@@ -233,7 +241,18 @@ def _seconds_at_work(records: list[dict[str, Any]]) -> float:
     return sum(gap for gap in gaps if gap < _LONGEST_STEP)
 
 
-def _commit() -> str:
+def software(device: str) -> dict[str, Any]:
+    """What computes here, as plain JSON values."""
+    return {
+        "python": platform.python_version(),
+        "torch": metadata.version("torch"),
+        "higher": metadata.version("higher"),
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def commit_of_code() -> str:
     """The commit of the code that runs, "+" behind it if files were changed since."""
     here = Path(__file__).resolve().parent
     try:

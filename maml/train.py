@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from maml.adapt import inner_loop
 from maml.calibrate import calibrate
 from maml.checkpoint import CheckpointError, load_training, save_training
 from maml.config import LARGEST_SEED, EpisodeShape, MetaTraining, Pretraining
-from maml.data.episodes import CharacterSet, Episode, EpisodeSampler
+from maml.data.episodes import TURNS, CharacterSet, Episode, EpisodeSampler
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork, SketchNet
 
@@ -30,7 +30,9 @@ Stage = Literal["pretraining", "meta"]
 
 _WARM_UP = 100
 _COSINE_SCALE = 12.0
-"""Inverse temperature of the cosines in pre-training."""
+"""Inverse temperature of the cosines between drawings in pre-training."""
+_PROXY_SCALE = 20.0
+"""Inverse temperature of the cosines between drawings and proxies."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,8 @@ class _Run:
         self.sampler = sampler
         self.iteration = 0
         self.device = next(model.parameters()).device
-        self.optimiser = self._optimiser()
+        self.proxies = self._fresh_proxies()
+        self._start_stage()
 
     @property
     def pretraining(self) -> int:
@@ -208,14 +211,31 @@ class _Run:
         )
         return replace(result, iteration=self.iteration)
 
-    def _optimiser(self) -> torch.optim.Adam:
-        trainable = [tensor for tensor in self.model.parameters() if tensor.requires_grad]
-        return torch.optim.Adam(trainable, lr=self.settings.outer_rate)
+    def _fresh_proxies(self) -> nn.Parameter | None:
+        """A vector for each training character and each way of turning it, (characters, 256)."""
+        if not (self.settings.pretraining and self.settings.pretraining.proxies):
+            return None
+        assert isinstance(self.model, SketchNet)
+        size = (len(self.sampler.data) * TURNS, self.model.dimensions)
+        vectors = torch.randn(size, generator=self.sampler.generator)
+        return nn.Parameter(functional.normalize(vectors, dim=-1).to(self.device))
+
+    def _start_stage(self) -> None:
+        """Take a fresh optimiser for what the stage of the next step trains."""
+        named = self.model.named_parameters()
+        self.trained = {name: tensor for name, tensor in named if tensor.requires_grad}
+        if self.proxies is not None and self.stage_of(self.iteration) == "pretraining":
+            self.trained["proxies"] = self.proxies
+        self.optimiser = torch.optim.Adam(self.trained.values(), lr=self.settings.outer_rate)
+
+    def _starts_stage(self) -> bool:
+        """Whether the next step is of another stage than the last."""
+        return self.stage_of(self.iteration) != self.stage_of(max(0, self.iteration - 1))
 
     def step(self) -> tuple[float, float]:
         """Take the next gradient step; returns loss and accuracy."""
-        if self.iteration and self.stage_of(self.iteration) != self.stage_of(self.iteration - 1):
-            self.optimiser = self._optimiser()
+        if self._starts_stage():
+            self._start_stage()
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
         self.optimiser.zero_grad()
@@ -252,7 +272,12 @@ class _Run:
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
         ):
-            embedded = self.model.embed(images)
+            features = self.model.stem(images)
+            if settings.dropout:
+                kept = torch.rand(features.shape, generator=self.sampler.generator)
+                kept = (kept >= settings.dropout).float().to(self.device)
+                features = features * kept / (1 - settings.dropout)
+            embedded = self.model.embed_features(features)
         self.model.eval()
         vectors = embedded.float().unflatten(0, (ways, drawings))
         # query (ways, drawings), support drawing k, class: cosine of the query to class's drawing k
@@ -261,6 +286,12 @@ class _Run:
         targets = torch.arange(ways, device=self.device)[:, None, None].expand_as(others)[others]
         logits = cosines[others] * _COSINE_SCALE
         loss = functional.cross_entropy(logits, targets)
+        if self.proxies is not None:
+            kinds = (episode.characters * TURNS + episode.turns)[:, None].expand(-1, drawings)
+            to_proxies = vectors @ functional.normalize(self.proxies, dim=-1).T * _PROXY_SCALE
+            loss = loss + settings.proxies * functional.cross_entropy(
+                to_proxies.flatten(0, 1), kinds.flatten()
+            )
         loss.backward()
         return loss.item(), (logits.argmax(dim=1) == targets).float().mean().item()
 
@@ -292,13 +323,14 @@ class _Run:
         return [early] * (steps - 1) + [1 - early * (steps - 1)]
 
     def save(self, path: Path) -> None:
-        names = [name for name, tensor in self.model.named_parameters() if tensor.requires_grad]
-        state = self.optimiser.state_dict()["state"]
+        names = list(self.trained)
         moments = {
             f"{names[index]}/{key}": torch.as_tensor(value)
-            for index, entry in state.items()
+            for index, entry in self.optimiser.state_dict()["state"].items()
             for key, value in entry.items()
         }
+        if "proxies" in self.trained:
+            moments["proxies/value"] = self.trained["proxies"]
         save_training(
             path,
             self.model,
@@ -318,10 +350,13 @@ class _Run:
                 f"{path} belongs to a run with seed {self.seed}, but seed {seed} came; resume with "
                 "the seed it was started with, or choose another folder."
             )
-        if self.stage_of(self.iteration) != self.stage_of(max(0, self.iteration - 1)):
-            return  # the next stage starts with a fresh optimiser
+        self._start_stage()
+        if self._starts_stage():
+            return
+        if "proxies" in self.trained:
+            self.trained["proxies"].data.copy_(kept.moments.pop("proxies/value"))
         fresh = self.optimiser.state_dict()
-        names = [name for name, tensor in self.model.named_parameters() if tensor.requires_grad]
+        names = list(self.trained)
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in kept.moments.items():
             name, _, moment = key.rpartition("/")

@@ -16,15 +16,18 @@ from typing import Any
 
 import pytest
 from test_browser import free_port, start_app, stop_app
+from test_hub import TOKEN, Hub, running_hub
 
 from maml.checkpoint import load_pretrained
 
 
 class App:
-    """A running app and the processes that it started."""
+    """A running app, the processes that it started, and the Hub that it knows."""
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-        self.process, self.url, self.log = process, url, log
+    def __init__(
+        self, process: subprocess.Popen[bytes], url: str, log: Path, hub: Hub | None = None
+    ) -> None:
+        self.process, self.url, self.log, self.hub = process, url, log, hub
 
     def trainings(self) -> list[int]:
         """Its training processes that have not ended."""
@@ -54,9 +57,12 @@ class App:
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     log = tmp_path_factory.mktemp("app") / "app.log"
     port = free_port()
-    process = start_app(log, port)
-    yield App(process, f"http://127.0.0.1:{port}", log)
-    stop_app(process)
+    with running_hub() as hub:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("HF_ENDPOINT", hub.address)
+            process = start_app(log, port)
+        yield App(process, f"http://127.0.0.1:{port}", log, hub)
+        stop_app(process)
     assert "Traceback" not in log.read_text(), log.read_text()
 
 
@@ -166,6 +172,16 @@ def test_start_pause_go_on_stop_downloads_and_the_next_run(trainers: Any, app: A
     assert person.step == rested
     person.press("Go on")
     person.wait_for_step(rested + 5)
+    # Curves that nobody sees do not travel; back at the tab they are whole.
+    person.tab("Draw")
+    person.page.wait_for_timeout(1500)
+    unseen, left = person.curve("train"), person.step
+    person.wait_for_step(left + 8)
+    assert person.curve("train") == unseen
+    person.tab("Train")
+    grown = """least => document.querySelector('.maml-training svg .train polyline')
+        .getAttribute('points').split(' ').length >= least"""
+    person.page.wait_for_function(grown, arg=unseen + 4)
     person.wait_for_step(51)
     assert person.curve("train") >= 10 and person.curve("test") >= 1
     assert "[Epoch 1.00] Test Loss:" in person.page.inner_text(".maml-training .log")
@@ -186,8 +202,9 @@ def test_start_pause_go_on_stop_downloads_and_the_next_run(trainers: Any, app: A
 
     # The next run: the first stays as a thin line and can be removed.
     person.start()
-    run = person.page.locator(".maml-training .runs li")
-    assert "Run 1" in run.inner_text() and "width 8" in run.inner_text()
+    legend = person.page.locator(".maml-training .runs li")
+    legend.filter(has_text="Run 2").filter(has_text="width 8").wait_for()
+    legend.filter(has_text="Run 1").filter(has_text="width 8").wait_for()
     assert person.page.locator(".maml-training svg .old").count() >= 2
     person.press("Remove run 1")
     person.page.wait_for_function("!document.querySelector('.maml-training svg .old')")
@@ -293,7 +310,7 @@ def test_settings_that_cannot_work_say_so_before_the_start(trainers: Any, app: A
     assert shots.input_value() == "3" and queries.input_value() == "6"
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_is_left_when_the_app_ends(
     browser: Any, tmp_path: Path, ending: signal.Signals
 ) -> None:
@@ -314,7 +331,9 @@ def test_no_process_is_left_when_the_app_ends(
     person.context.close()
 
 
-def test_the_checkpoint_is_a_whole_learner(trainers: Any, tmp_path: Path) -> None:
+def test_the_checkpoint_is_a_whole_learner_and_goes_to_the_hub(
+    trainers: Any, app: App, tmp_path: Path
+) -> None:
     person: Trainer = trainers()
     person.choose_small_training()
     for label, value in (("Iterations", "6"), ("Iterations of an epoch", "3")):
@@ -328,3 +347,21 @@ def test_the_checkpoint_is_a_whole_learner(trainers: Any, tmp_path: Path) -> Non
     learner = load_pretrained(tmp_path / "model.safetensors")
     assert learner.provenance["last_evaluation_in_training"]["tasks"] == 10
     assert learner.settings.channels == 8
+
+    assert app.hub is not None
+    person.page.get_by_role("button", name="Push to the Hugging Face Hub").click()
+    name, token = (person.page.get_by_label(one) for one in ("Repository", "Access token"))
+    name.fill("anna/symbols")
+    token.fill("hf_wrongwrongwrong")
+    person.press("Push to Hub")
+    person.page.get_by_text("the token is not valid").first.wait_for()
+    assert token.input_value() == "" and app.hub.files == {}
+    token.fill(TOKEN)
+    person.press("Push to Hub")
+    person.page.get_by_text("Pushed:").wait_for()
+    assert token.input_value() == ""
+    assert app.hub.files["model.safetensors"] == package.read("model.safetensors")
+    assert "generated alphabets" in app.hub.files["README.md"].decode()
+    spoken = app.log.read_text()
+    assert TOKEN not in spoken and "hf_wrong" not in spoken
+    assert TOKEN not in person.page.content()

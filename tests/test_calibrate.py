@@ -11,7 +11,7 @@ from torch import nn
 
 import maml.calibrate
 from maml import CharacterSet, EpisodeShape, InnerLoop, evaluate
-from maml.calibrate import calibrate, stranger_features
+from maml.calibrate import REFUSED, calibrate, stranger_features
 from maml.config import NetworkSettings
 from maml.data.episodes import EpisodeSampler
 from maml.evaluate import FeatureTable, adapt_task
@@ -68,7 +68,8 @@ def test_score_tells_strangers_from_known_ones(
     assert area > 0.7  # Features without any training do this well.
     limit = calibrated.unknown_threshold
     false_alarms, missed = (known_scores > limit).mean(), (strange_scores <= limit).mean()
-    assert abs(false_alarms - missed) < 0.15
+    assert abs(false_alarms - REFUSED) < 0.05
+    assert missed < 0.7
 
 
 def test_calibrating_touches_nothing_else(
@@ -109,7 +110,7 @@ def test_temperature_is_the_one_that_fits_best() -> None:
     torch.testing.assert_close(found, truth, rtol=0, atol=0.06)
 
 
-def test_score_is_the_logistic_regression_and_its_limit_balances_errors() -> None:
+def test_score_is_the_logistic_regression_and_its_limit_refuses_few_known_drawings() -> None:
     generator = torch.Generator().manual_seed(0)
     terms = torch.cat([torch.ones(20000, 1), torch.randn(20000, 2, generator=generator)], dim=1)
     truth = torch.tensor([-1.0, 2.0, -0.5])
@@ -117,10 +118,9 @@ def test_score_is_the_logistic_regression_and_its_limit_balances_errors() -> Non
     weights, limit = maml.calibrate._fit_unknown(terms, outside)
     torch.testing.assert_close(weights, truth, rtol=0, atol=0.1)
     scores = (terms @ weights).sigmoid()
-    false_alarms = float((scores[outside == 0] > limit).float().mean())
-    missed = float((scores[outside == 1] <= limit).float().mean())
-    assert false_alarms == pytest.approx(missed, abs=0.01)
-    assert 0.1 < missed < 0.4
+    refused = float((scores[outside == 0] > limit).float().mean())
+    assert refused == pytest.approx(maml.calibrate.REFUSED, abs=1e-3)
+    assert 0.4 < float((scores[outside == 1] > limit).float().mean()) < 0.7
 
 
 def test_strangers_are_not_of_the_task_and_live_next_door() -> None:

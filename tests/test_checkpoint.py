@@ -9,6 +9,7 @@ import pickle
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -456,6 +457,43 @@ def test_interrupted_write_leaves_nothing_behind(
     with pytest.raises(KeyboardInterrupt):
         save_model(weights, network(seed=2), {})
     assert {file.name: file.read_bytes() for file in weights.parent.iterdir()} == before
+
+
+def test_what_a_killed_writer_left_is_cleared_away(tmp_path: Path) -> None:
+    """By the next write of the same file, unless it is so young that it may be at work."""
+    names = ("old", "young", "other")
+    old, young, other = (
+        tmp_path / f".tmp-{target}-{name}"
+        for name, target in zip(names, ("file", "file", "file2"), strict=True)
+    )
+    for path in (old, young, other):
+        path.write_bytes(b"half")
+    for path in (old, other):
+        os.utime(path, (time.time() - 120,) * 2)
+    write_atomically(tmp_path / "file", b"new")
+    assert sorted(tmp_path.iterdir()) == sorted([other, young, tmp_path / "file"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"framing": "crop"}, "gives 'crop' as framing; wanted is one of fit, frame"),
+        ({"framing": 3}, "gives 3 as framing; wanted is a text"),
+        ({"data": ["alphabets"]}, r"gives \['alphabets'\] as data; wanted is a JSON object"),
+        ({"data": {"split": 1}}, "gives 1 as data.split; wanted is a text. Mend that entry"),
+        ({"settings": "notebook"}, "gives 'notebook' as settings"),
+        ({"settings": {"training": []}}, r"gives \[\] as settings.training"),
+        ({"sha256": 5}, "gives 5 as sha256"),
+    ],
+)
+def test_a_record_mended_by_hand_the_wrong_way_is_refused(
+    weights: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = weights.with_suffix(".json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**record, **changes}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=message):
+        load_pretrained(weights)
 
 
 def test_record_is_plain_json(weights: Path) -> None:

@@ -178,6 +178,26 @@ def test_evaluating_prints_figures(weights: str, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.startswith("20-way 1-shot within one alphabet: ")
 
 
+def test_a_recorded_suite_stands_beside_the_weights_with_what_measured_it(
+    weights: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The figures themselves take a quarter of an hour: tests/test_suite.py has them in small."""
+    figures = [
+        program.suite.Figure("5-way 1-shot", 98.7, "%", 0.1, 2000, {"prototypes": 98.6}),
+        program.suite.Figure("largest change when asked twice", 0.0, ""),
+    ]
+    monkeypatch.setattr(program.suite, "run", lambda *_: iter(figures))
+    arguments = ["evaluate", "--weights", weights, "--data", "synthetic", "--suite", "--record"]
+    assert program.main(arguments) == 0
+    assert capsys.readouterr().out == "".join(f"{figure}\n" for figure in figures)
+    record = json.loads(Path(weights).with_suffix(".json").read_text())
+    assert [one["measure"] for one in record["suite"]] == [one.measure for one in figures]
+    assert record["suite"][0]["peers"] == {"prototypes": 98.6}
+    assert torch.__version__.startswith(record["suite_measured_with"]["torch"])
+    assert record["data"] == {"split": "alphabets"}
+    assert program.load_pretrained(weights).provenance == record
+
+
 # adapt -------------------------------------------------------------------------------------------
 
 

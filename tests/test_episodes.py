@@ -234,13 +234,23 @@ def test_episode_moves_to_a_device() -> None:
 # Other hands -------------------------------------------------------------------------------------
 
 
-def test_quarter_turns_are_those_asked_for(small_alphabets: CharacterSet) -> None:
-    images = torch.from_numpy(small_alphabets.images[:4, :2]).float() / 255
-    turned = turn(images, torch.tensor([0, 1, 2, 3]))
-    for character in range(4):
+def test_turns_and_mirror_images_are_those_asked_for(small_alphabets: CharacterSet) -> None:
+    images = torch.from_numpy(small_alphabets.images[:8, :2]).float() / 255
+    turned = turn(images, torch.arange(8))
+    for character in range(8):
         for drawing in range(2):
-            wanted = np.rot90(images[character, drawing].numpy(), character)
+            plain = images[character, drawing].numpy()
+            sheet = plain[:, ::-1] if character >= 4 else plain
+            wanted = np.rot90(sheet, character % 4)
             assert np.array_equal(turned[character, drawing].numpy(), wanted)
+
+
+def test_an_episode_says_how_its_characters_were_turned(small_alphabets: CharacterSet) -> None:
+    shape = EpisodeShape(8, 1, 1)
+    assert not sampler(small_alphabets).sample(shape).turns.any()
+    seen = [sampler(small_alphabets, seed).sample(shape, augment=True).turns for seed in range(20)]
+    assert set(torch.cat(seen).tolist()) == set(range(8))
+    assert all(len(turns.unique()) > 1 for turns in seen)
 
 
 def test_all_drawings_of_a_character_turn_alike() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import logging
 import threading
@@ -76,16 +77,24 @@ class _Desk(BaseHTTPRequestHandler):
         pass
 
 
+@contextlib.contextmanager
+def running_hub() -> Iterator[Hub]:
+    server = Hub()
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    server = Hub()
-    monkeypatch.setenv("HF_ENDPOINT", server.address)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running_hub() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +164,16 @@ def test_a_hub_out_of_reach_is_an_error_of_the_system(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(OSError, match="could not be reached"):
         push_to_hub(weights, "anna/symbols", TOKEN)
+
+
+def test_a_record_that_says_too_little_is_refused_here(hub: Hub, weights: Path) -> None:
+    copy = weights.parent / "copy.safetensors"
+    copy.write_bytes(weights.read_bytes())
+    for text in ("{}", '{"data": 3}', "[]", "{"):
+        copy.with_suffix(".json").write_text(text)
+        with pytest.raises(ValueError, match="copy.json does not say how these weights were made"):
+            push_to_hub(copy, "anna/symbols", TOKEN)
+    assert hub.repositories == []
 
 
 def test_a_card_without_a_measurement_says_so(weights: Path) -> None:

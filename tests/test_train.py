@@ -356,6 +356,64 @@ def test_pretraining_loss_is_that_of_one_shot_prototypes(small_alphabets: Charac
     assert record.accuracy == pytest.approx(sum(hits) / len(hits), rel=1e-4)
 
 
+def test_proxies_add_the_loss_of_telling_all_turned_characters_apart(
+    small_alphabets: CharacterSet,
+) -> None:
+    losses = {}
+    for weight in (0.0, 0.5):
+        pretraining = Pretraining(episodes=1, ways=4, drawings=3, proxies=weight)
+        training = settings(iterations=0, pretraining=pretraining, augment=True)
+        model, twin = fresh(training), fresh(training).train()
+        losses[weight] = run(model, small_alphabets, training)[0].loss
+    assert isinstance(twin, SketchNet)
+    generator = torch.Generator().manual_seed(3)
+    characters = training_parts(small_alphabets, training)[0]
+    proxies = torch.randn(8 * len(characters), 256, generator=generator)
+    proxies /= proxies.norm(dim=1, keepdim=True)
+    episode = EpisodeSampler(characters, generator).sample(EpisodeShape(4, 1, 2), augment=True)
+    drawings = torch.cat(
+        [episode.support_images.view(4, 1, 28, 28), episode.query_images.view(4, 2, 28, 28)], dim=1
+    )
+    vectors = twin.embed(drawings.view(12, 1, 28, 28)).view(4, 3, -1).detach()
+    of_drawings, of_proxies = [], []
+    for way in range(4):
+        kind = 8 * int(episode.characters[way]) + int(episode.turns[way])
+        for query in range(3):
+            logits = 20 * proxies @ vectors[way, query]
+            of_proxies.append(float(logits.logsumexp(0) - logits[kind]))
+            for support in set(range(3)) - {query}:
+                logits = 12 * vectors[:, support] @ vectors[way, query]
+                of_drawings.append(float(logits.logsumexp(0) - logits[way]))
+    wanted = np.mean(of_drawings) + 0.5 * np.mean(of_proxies)
+    assert losses[0.5] == pytest.approx(wanted, rel=1e-4)
+    assert losses[0.0] < 0.9 * losses[0.5]
+
+
+def test_dropout_leaves_out_the_share_asked_for_of_each_drawing(
+    small_alphabets: CharacterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretraining = Pretraining(episodes=1, ways=4, drawings=3, dropout=0.25)
+    training = settings(iterations=0, pretraining=pretraining)
+    seen: list[Tensor] = []
+    embed = SketchNet.embed_features
+
+    def spy(self: SketchNet, features: Tensor) -> Tensor:
+        if self.training:
+            seen.append(features.detach())
+        return embed(self, features)
+
+    monkeypatch.setattr(SketchNet, "embed_features", spy)
+    run(fresh(training), small_alphabets, training)
+    whole = fresh(dataclasses.replace(training, pretraining=Pretraining(1, 4, 3)))
+    run(whole, small_alphabets, settings(iterations=0, pretraining=Pretraining(1, 4, 3)))
+    dropped, plain = seen
+    assert dropped.shape == (12, 256)
+    left_out = dropped == 0
+    assert float(left_out.float().mean()) == pytest.approx(0.25, abs=0.03)
+    assert len({tuple(row.tolist()) for row in left_out}) == 12
+    torch.testing.assert_close(dropped[~left_out], plain[~left_out] / 0.75)
+
+
 def test_training_learns(small_alphabets: CharacterSet) -> None:
     """A network from scratch gets better at new tasks, in both stages."""
     training = settings(
@@ -485,7 +543,7 @@ def test_resumed_run_is_the_unbroken_run(
             augment=True,
             validation=1,
             inner=InnerLoop(steps=2, evaluation_steps=2, rate=1.0, learned_rates=True),
-            pretraining=Pretraining(episodes=3, ways=4, drawings=3),
+            pretraining=Pretraining(episodes=3, ways=4, drawings=3, proxies=1.0, dropout=0.2),
         )
     unbroken_model = fresh(training, kind)
     unbroken = run(unbroken_model, small_alphabets, training)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
+import subprocess
 import time
 import zipfile
 from collections.abc import Iterator
@@ -150,19 +153,25 @@ def test_a_page_that_falls_silent_is_gone(tmp_path: Path, monkeypatch: pytest.Mo
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     session = TrainSession(tmp_path)
+
+    def is_there_after(seconds: float, look: float = 0.25) -> bool:
+        there = True
+        for _ in range(round(seconds / look)):
+            now[0] += look
+            there = session.look_for_page()
+        return there
+
     session.expect_page()
-    now[0] += 15  # it is still loading
-    assert not session.silent
+    assert is_there_after(15)  # it is still loading
     session.hear()
-    now[0] += 3
-    assert not session.silent
-    now[0] += 1
-    assert session.silent
+    assert is_there_after(3)
+    assert not is_there_after(1)
     session.hear()
-    assert not session.silent
+    assert is_there_after(0.25)
+    # An app that stood still could not have heard it.
+    assert is_there_after(60, look=30) and is_there_after(2) and not is_there_after(1)
     session.expect_page()
-    now[0] += 25
-    assert session.silent
+    assert not is_there_after(25)
 
 
 # ---- runs
@@ -250,3 +259,30 @@ def test_a_run_that_dies_says_so_and_one_past_its_limit_is_stopped(tmp_path: Pat
     hasty = Run(2, Job(small(5000), "generated", tmp_path / "hasty"), limit_minutes=0.001)
     list(follow(hasty, TrainingSlots(), every=0.05))
     assert hasty.state == "limit" and hasty.live()["limit"] == 0.001
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk")
+def test_a_full_disk_ends_a_run_with_a_clear_word_and_leaves_its_figures(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("this machine lets no disk be mounted")
+    try:
+        run = Run(1, Job(small(200), "generated", disk / "run"))
+        updates = follow(run, TrainingSlots(), every=0.05)
+        until(updates, lambda: run.iteration > 2 and run.has_weights)
+        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(1000)):
+                pass
+        list(updates)
+        assert run.state == "failed"
+        assert run.live()["text"].startswith(f"Cannot write {disk / 'run'}")
+        assert "No space left on device. Free space or choose another folder" in run.text
+        assert [point[0] for point in run.outline()["train"]] == list(range(1, run.iteration + 1))
+        assert len(run.folder.records()) >= run.iteration - 1
+        assert load_pretrained(run.folder.weights).provenance["iteration"] > 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -179,6 +179,7 @@ class Episode:
         support_images, query_images: ink, float32 (n, 1, 28, 28).
         support_labels, query_labels: int64 (n,), slots in [0, ways).
         characters: int64 (ways,), the row of the character set behind each slot.
+        turns: int64 (ways,) in [0, 8), how each character was turned to make another, see `turn`.
     """
 
     support_images: Tensor
@@ -186,6 +187,7 @@ class Episode:
     query_images: Tensor
     query_labels: Tensor
     characters: Tensor
+    turns: Tensor
 
     @property
     def ways(self) -> int:
@@ -200,6 +202,7 @@ class Episode:
             self.query_images.to(device),
             self.query_labels.to(device),
             self.characters.to(device),
+            self.turns.to(device),
         )
 
 
@@ -276,8 +279,10 @@ class EpisodeSampler:
         """Draw one task; with `augment`, drawn by other hands (see `redraw`)."""
         characters, drawings = self.sample_rows(shape)
         images = self._images[characters[:, None], drawings].float().div(255)
+        turns = torch.zeros_like(characters)
         if augment:
-            images = turn(images, torch.randint(4, (len(characters),), generator=self.generator))
+            turns = torch.randint(TURNS, (len(characters),), generator=self.generator)
+            images = turn(images, turns)
             images = redraw(images.flatten(0, 1), self.generator).view_as(images)
         support, query = images[:, : shape.shots], images[:, shape.shots :]
         slots = torch.arange(len(characters))
@@ -287,6 +292,7 @@ class EpisodeSampler:
             query_images=query.reshape(-1, 1, INK_SIZE, INK_SIZE),
             query_labels=slots.repeat_interleave(shape.queries),
             characters=characters,
+            turns=turns,
         )
 
     def sample_rows(self, shape: EpisodeShape) -> tuple[Tensor, Tensor]:
@@ -313,17 +319,22 @@ class EpisodeSampler:
         return rows, order[:, : shape.drawings]
 
 
-def turn(images: Tensor, quarters: Tensor) -> Tensor:
-    """Turn each character by quarter turns: a turned character counts as another character.
+TURNS = 8
+"""Ways to lay a sheet of paper, from either side: as many characters are made of one."""
+
+
+def turn(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn or mirror each character: a turned character counts as another character.
 
     Args:
         images: (characters, drawings, 28, 28).
-        quarters: int (characters,), quarter turns of each.
+        turns: int (characters,) in [0, 8): quarter turns, and from 4 on of the mirror image.
     """
     turned = images.clone()
-    for quarter in (1, 2, 3):
-        chosen = quarters == quarter
-        turned[chosen] = torch.rot90(images[chosen], quarter, (-2, -1))
+    for kind in range(1, TURNS):
+        chosen = turns == kind
+        sheet = images[chosen].flip(-1) if kind >= 4 else images[chosen]
+        turned[chosen] = torch.rot90(sheet, kind % 4, (-2, -1))
     return turned
 
 

@@ -37,11 +37,18 @@ def push_to_hub(weights: Path, name: str, token: str, *, private: bool = False) 
         raise ValueError(f"A repository's name reads owner/name; {name!r} came.")
     if not token:
         raise ValueError("An access token with the right to write is needed.")
-    provenance = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    record = weights.with_suffix(".json")
+    try:
+        card = model_card(name, json.loads(record.read_text(encoding="utf-8")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{record.name} does not say how these weights were made ({error!r}); train again, or "
+            "mend it."
+        ) from error
     files = {
         "model.safetensors": weights.read_bytes(),
-        "model.json": weights.with_suffix(".json").read_bytes(),
-        "README.md": model_card(name, provenance).encode(),
+        "model.json": record.read_bytes(),
+        "README.md": card.encode(),
     }
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
     try:

@@ -59,6 +59,9 @@ _STOP_SECONDS = 4.0
 _SILENCE_SECONDS = 3.5
 """A page that is there says so every second; one that has been silent for longer is gone.  The end
 of a connection is not always seen: a network may simply stop carrying anything."""
+_LOOK_SECONDS = 0.5
+"""At most this much of the time between two looks counts as silence: when the app itself stands
+still, on a machine that is too busy, it cannot hear the page either."""
 _FIRST_WORD_SECONDS = 20.0
 """How long it may take until a page speaks for the first time."""
 _PAUSE_MINUTES = 15.0
@@ -616,7 +619,8 @@ class TrainSession:
         self.runs: list[Run] = []
         self._numbers = 0
         self._copies = 0
-        self._heard = 0.0
+        self._silence = 0.0
+        self._looked = 0.0
         self._has_spoken = False
         self.watched = True
 
@@ -637,17 +641,19 @@ class TrainSession:
 
     def hear(self, watched: bool = True) -> None:
         """Note that the page is there, and whether anybody can see the board."""
-        self._heard, self._has_spoken, self.watched = time.monotonic(), True, watched
+        self._silence, self._has_spoken, self.watched = 0.0, True, watched
 
     def expect_page(self) -> None:
         """From now on the page has to say that it is there."""
-        self._heard, self._has_spoken, self.watched = time.monotonic(), False, True
+        self._silence, self._has_spoken, self.watched = 0.0, False, True
+        self._looked = time.monotonic()
 
-    @property
-    def silent(self) -> bool:
-        """Whether the page has not been heard of for too long."""
-        patience = _SILENCE_SECONDS if self._has_spoken else _FIRST_WORD_SECONDS
-        return time.monotonic() - self._heard > patience
+    def look_for_page(self) -> bool:
+        """Whether the page has been heard of of late; to be asked a few times a second."""
+        now = time.monotonic()
+        self._silence += min(now - self._looked, _LOOK_SECONDS)
+        self._looked = now
+        return self._silence <= (_SILENCE_SECONDS if self._has_spoken else _FIRST_WORD_SECONDS)
 
     def add(self, recipe: Recipe, source: Source, device: str, limit_minutes: float) -> Run:
         """Begin a run; it waits for its turn.

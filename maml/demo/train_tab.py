@@ -307,7 +307,7 @@ def build_train_tab(
         told = 0.0
         session.expect_page()
         for _ in follow(run, slots, resume=again):
-            if session.silent:
+            if not session.look_for_page():
                 run.abandon("lost")
             news: dict[Any, dict[str, Any]] = buttons(run)
             pressing = run.ended or any(shown.get(key) != value for key, value in news.items())

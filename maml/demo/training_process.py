@@ -17,6 +17,7 @@ import io
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -258,7 +259,8 @@ def main() -> int:
         for kind, content in work(channel.job, channel.running, channel.stopped, channel.send):
             channel.send(kind, **content)
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        channel.send("failed", text=" ".join(str(error).split()) or type(error).__name__)
+        text = re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split()))
+        channel.send("failed", text=text or type(error).__name__)
         return 1
     return 0
 

@@ -1,0 +1,141 @@
+"""The suite: its figures against the same done by hand, on small sets and an untrained network."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from maml import CharacterSet, EpisodeShape, InnerLoop, SupportSet, adapt, evaluate, suite
+from maml.config import NetworkSettings
+from maml.data.episodes import EpisodeSampler
+from maml.data.synthetic import generate_alphabets
+from maml.evaluate import FeatureTable
+from maml.model import SketchNet, build_model
+from maml.suite import Figure, specialist
+
+
+@pytest.fixture(scope="module")
+def model() -> SketchNet:
+    loop = InnerLoop(steps=2, evaluation_steps=2, rate=3.0, learned_rates=True)
+    model = build_model(NetworkSettings(channels=8), loop, torch.Generator().manual_seed(1))
+    assert isinstance(model, SketchNet)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def characters() -> CharacterSet:
+    return generate_alphabets(alphabets=2, characters=12, drawings=12, seed=3)
+
+
+def test_a_figure_is_a_row_of_a_table() -> None:
+    row = Figure("5-way 1-shot", 98.765, "%", 0.152, 2000, {"pixels": 83.614})
+    assert str(row) == "| 5-way 1-shot | 98.77 +- 0.15 % | 2000 | pixels 83.61 |"
+    assert str(Figure("largest change", 2e-7, "")) == "| largest change | 2.0e-07  |  |  |"
+    assert str(Figure("AUROC", 0.98321, "")) == "| AUROC | 0.9832  |  |  |"
+
+
+def test_a_specialist_learns_its_size_and_leaves_the_model_alone(
+    model: SketchNet, small_alphabets: CharacterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "_SPECIALIST_STEPS", 6)
+    before = copy.deepcopy(model.state_dict())
+    shape = EpisodeShape(3, 2, 5)
+    special = specialist(model, small_alphabets, shape)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    background = small_alphabets.split("alphabets", "train")
+    general = evaluate(model, background, shape, tasks=100)
+    assert evaluate(special, background, shape, tasks=100).loss < general.loss
+
+
+def test_peers_are_asked_the_very_tasks_of_the_evaluation(
+    model: SketchNet, characters: CharacterSet
+) -> None:
+    shape, tasks = EpisodeShape(4, 3, 2), 5
+    pixels = suite._blurred(characters)
+    peers = suite._peers(FeatureTable(model, characters), pixels, shape, tasks)
+    sampler = EpisodeSampler(characters, torch.Generator().manual_seed(0))
+    hits = {"pixel nearest neighbour": 0, "prototypes": 0}
+    for _ in range(tasks):
+        episode = sampler.sample(shape)
+        support, queries = (
+            model.embed(part).detach() for part in (episode.support_images, episode.query_images)
+        )
+        means = functional.normalize(support.view(4, 3, -1).mean(dim=1), dim=-1)
+        hits["prototypes"] += int(((queries @ means.T).argmax(1) == episode.query_labels).sum())
+        near = (blurred(episode.query_images) @ blurred(episode.support_images).T).argmax(1) // 3
+        hits["pixel nearest neighbour"] += int((near == episode.query_labels).sum())
+    asked = tasks * 4 * 2
+    assert peers == {name: pytest.approx(100 * count / asked) for name, count in hits.items()}
+    assert peers["pixel nearest neighbour"] > 50
+
+
+def blurred(images: torch.Tensor) -> torch.Tensor:
+    """Ink blurred as the suite blurs it."""
+    whole = (images * 255).round().to(torch.uint8).numpy()
+    names = tuple(map(str, range(len(whole))))
+    data = CharacterSet(whole, names, ("a",) * len(whole), (True,) * len(whole))
+    return suite._blurred(data).flatten(0, 1)
+
+
+def test_steps_are_those_of_one_learner_that_takes_ten(
+    model: SketchNet, characters: CharacterSet
+) -> None:
+    table = FeatureTable(model, characters)
+    rows = [
+        row
+        for row in suite._steps(table, table, tasks=30)
+        if row.measure.startswith("5-way 1-shot")
+    ]
+    assert [row.measure for row in rows] == [f"5-way 1-shot, step {k}" for k in (0, 1, 3, 5, 10)]
+    assert rows[0].value == pytest.approx(20, abs=0.01)  # from chance
+    for row, step in list(zip(rows, (0, 1, 3, 5, 10), strict=True))[1:3]:
+        alone = evaluate(model, characters, EpisodeShape(5, 1, 5), tasks=30, steps=step)
+        assert row.value == pytest.approx(100 * alone.accuracy, abs=1e-4)
+
+
+def test_unequal_shots_are_answered_from_as_many_examples(
+    model: SketchNet,
+) -> None:
+    data = generate_alphabets(alphabets=1, characters=10, drawings=15, seed=5)
+    row = next(suite._unequal_shots(FeatureTable(model, data), tasks=2))
+    sampler = EpisodeSampler(data, torch.Generator().manual_seed(0))
+    images = torch.from_numpy(data.images).float() / 255
+    accuracies = []
+    for _ in range(2):
+        characters, drawings = sampler.sample_rows(EpisodeShape(10, 10, 5))
+        chosen = images[characters[:, None], drawings]
+        counts = range(1, 11)
+        support = SupportSet(
+            torch.cat([chosen[way, :count] for way, count in enumerate(counts)]),
+            torch.arange(10).repeat_interleave(torch.tensor(counts)),
+            tuple("abcdefghij"),
+        )
+        answers = adapt(model, support).predict(chosen[:, 10:].flatten(0, 1))
+        hits = answers.probabilities.argmax(1) == torch.arange(10).repeat_interleave(5)
+        accuracies.append(float(hits.float().mean()))
+    assert row.value == pytest.approx(100 * np.mean(accuracies), abs=1e-3)
+
+
+def test_answers_of_an_untrained_network_depend_on_no_order_either(
+    model: SketchNet, characters: CharacterSet
+) -> None:
+    rows = list(suite._invariance(model, characters))
+    assert len(rows) == 3
+    assert all(row.value < 1e-5 for row in rows)
+
+
+def test_strangers_are_scored_higher_than_known_drawings(
+    model: SketchNet,
+) -> None:
+    data = generate_alphabets(alphabets=3, characters=12, drawings=12, seed=9)
+    rows = list(suite._unknown(FeatureTable(model, data), tasks=20))
+    assert [row.unit for row in rows] == [""] * 3
+    assert rows[0].value > max(rows[1].value, rows[2].value) > 0.5  # of more examples
+    for first, second in pairwise(rows):
+        assert set(first.peers) == set(second.peers)
