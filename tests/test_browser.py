@@ -275,7 +275,10 @@ def test_nothing_moves_under_the_pen(visitors: MakeVisitor, width: int) -> None:
     assert visitor.page.evaluate(ROOM) == room
     visitor.press("Add symbol")  # moves the pads, but no pen is at work
     visitor.press("Remove Symbol B")
-    visitor.page.get_by_text("Symbol B removed").wait_for()
+    message = visitor.page.get_by_text("Symbol B removed")
+    message.wait_for()
+    box = message.bounding_box()
+    assert 0 < box["y"] < box["y"] + box["height"] <= 800  # seen wherever the page is scrolled
     assert visitor.page.evaluate(ROOM) == room
     visitor.draw("Symbol A", CROSS)  # and the message is gone
     assert visitor.page.evaluate(ROOM) == room

@@ -27,7 +27,8 @@ LAUNCH: dict[str, Any] = {
         primary_hue="blue", neutral_hue="stone", font=["system-ui", "sans-serif"]
     ),
     "css": """
-        .gradio-container { max-width: 1440px !important; padding: 0 !important; }
+        .gradio-container { max-width: 1440px !important; padding: 0 !important;
+            overflow: clip !important; /* "hidden" would keep everything inside from sticking */ }
         .gradio-container .main.app { padding: 8px clamp(8px, 2vw, 24px) !important; }
         .gradio-container .tabitem { border: 0; padding: 8px 0 !important; }
         .gradio-container .html-container { padding: 0 !important; }

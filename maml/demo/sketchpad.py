@@ -50,7 +50,7 @@ LARGEST_COORDINATE = 1_000_000.0
 LARGEST_REVISION = 2**53
 LARGEST_TEXT = 10_000_000
 
-_SCRIPTS = ("document.js", "pads.js", "storage.js", "curves.js", "view.js", "entry.js")
+_SCRIPTS = ("svg.js", "document.js", "pads.js", "storage.js", "curves.js", "view.js", "entry.js")
 _PICTURE = re.compile(r"data:image/(png|jpeg|webp);base64,([A-Za-z0-9+/]+={0,2})")
 _NUMBERS = (int, float)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -360,7 +360,8 @@ def example_sets() -> list[dict[str, Any]]:
 
 @functools.cache
 def _script() -> str:
-    values = {"STRINGS": STRINGS, "SETS": example_sets(), "STYLE": asset("sketchpad.css")}
+    style = asset("base.css") + asset("sketchpad.css")
+    values = {"STRINGS": STRINGS, "SETS": example_sets(), "STYLE": style}
     return script_of("SKETCH_CONSTANTS", values, *_SCRIPTS)
 
 

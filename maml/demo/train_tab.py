@@ -60,8 +60,8 @@ _TAKE_FILE = """() => {
 
 @functools.cache
 def _script() -> str:
-    values = {"STRINGS": TRAIN_STRINGS, "STYLE": asset("train_board.css")}
-    return script_of("TRAIN_CONSTANTS", values, "train_chart.js", "train_board.js")
+    values = {"STRINGS": TRAIN_STRINGS, "STYLE": asset("base.css") + asset("train_board.css")}
+    return script_of("TRAIN_CONSTANTS", values, "svg.js", "train_chart.js", "train_board.js")
 
 
 class TrainingBoard(AssetComponent):

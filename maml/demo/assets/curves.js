@@ -2,16 +2,6 @@
 const SketchCurves = (() => {
   "use strict";
 
-  const NS = "http://www.w3.org/2000/svg";
-
-  function make(name, attributes, parent, text) {
-    const node = document.createElementNS(NS, name);
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-    if (text !== undefined) node.textContent = text;
-    parent?.appendChild(node);
-    return node;
-  }
-
   /** Draw lines into `svg`.
    *
    * lines: [{values, colour, strong, label}]; options: {size, top, format, description}, the size being that of
@@ -28,23 +18,23 @@ const SketchCurves = (() => {
     const x = (step) => left + (step / steps) * (width - left - right);
     const y = (value) => above + (1 - value / top) * (height - above - below);
     for (const share of [0, 0.5, 1]) {
-      make("line", { x1: left, x2: width - right, y1: y(share * top), y2: y(share * top),
+      makeSvg("line", { x1: left, x2: width - right, y1: y(share * top), y2: y(share * top),
         class: "grid" }, svg);
-      make("text", { x: left - 6, y: y(share * top) + 4, "text-anchor": "end", class: "tick" },
+      makeSvg("text", { x: left - 6, y: y(share * top) + 4, "text-anchor": "end", class: "tick" },
         svg, options.format(share * top));
     }
     const every = steps <= 10 ? 1 : 5;
     for (let step = 0; step <= steps; step += every) {
-      make("text", { x: x(step), y: height - 6, "text-anchor": "middle", class: "tick" },
+      makeSvg("text", { x: x(step), y: height - 6, "text-anchor": "middle", class: "tick" },
         svg, String(step));
     }
     for (const line of [...lines].sort((a, b) => (a.strong ? 1 : 0) - (b.strong ? 1 : 0))) {
       const points = line.values.map((value, step) => `${x(step).toFixed(1)},${y(value).toFixed(1)}`);
-      make("polyline", { points: points.join(" "), stroke: line.colour, fill: "none",
+      makeSvg("polyline", { points: points.join(" "), stroke: line.colour, fill: "none",
         class: line.strong ? "line strong" : "line" }, svg);
       if (line.strong || line.values.length === 1) {
         for (const [step, value] of line.values.entries()) {
-          make("circle", { cx: x(step), cy: y(value), r: 2.6, fill: line.colour }, svg);
+          makeSvg("circle", { cx: x(step), cy: y(value), r: 2.6, fill: line.colour }, svg);
         }
       }
     }

@@ -2,16 +2,7 @@
 const TrainChart = (() => {
   "use strict";
 
-  const NS = "http://www.w3.org/2000/svg";
   const [LEFT, RIGHT, ABOVE, BELOW] = [40, 12, 10, 42];
-
-  function make(name, attributes, parent, text) {
-    const node = document.createElementNS(NS, name);
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-    if (text !== undefined) node.textContent = text;
-    parent?.appendChild(node);
-    return node;
-  }
 
   /** Round numbers that part [0, top] in about `count` pieces. */
   function ticks(top, count) {
@@ -37,8 +28,8 @@ const TrainChart = (() => {
       this.options = options;
       svg.setAttribute("viewBox", `0 0 ${options.width} ${options.height}`);
       svg.setAttribute("role", "img");
-      this.axes = make("g", {}, svg);
-      this.lines = make("g", {}, svg);
+      this.axes = makeSvg("g", {}, svg);
+      this.lines = makeSvg("g", {}, svg);
       this.drawn = new Map();
       this.limits = "";
     }
@@ -55,19 +46,19 @@ const TrainChart = (() => {
         this.limits = limits;
         this.axes.replaceChildren();
         for (const value of ticks(yTop, 4)) {
-          make("line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), class: "grid" },
+          makeSvg("line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), class: "grid" },
             this.axes);
-          make("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end", class: "tick" },
+          makeSvg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end", class: "tick" },
             this.axes, String(value));
         }
         const found = !xTop ? [0] : this.options.whole && xTop <= 10
           ? Array.from({ length: xTop + 1 }, (_, k) => k) : ticks(xTop, 5);
         for (const value of found) {
-          make("text", { x: x(value), y: height - BELOW + 18, class: "tick",
+          makeSvg("text", { x: x(value), y: height - BELOW + 18, class: "tick",
             "text-anchor": value === 0 ? "start" : value > 0.97 * xTop ? "end" : "middle" },
           this.axes, value.toLocaleString("en"));
         }
-        make("text", { x: (LEFT + width - RIGHT) / 2, y: height - 6, "text-anchor": "middle",
+        makeSvg("text", { x: (LEFT + width - RIGHT) / 2, y: height - 6, "text-anchor": "middle",
           class: "tick" }, this.axes, this.options.label);
       }
       const gone = new Set(this.drawn.keys());
@@ -75,9 +66,9 @@ const TrainChart = (() => {
         gone.delete(line.key);
         let group = this.drawn.get(line.key);
         if (!group) {
-          group = make("g", {}, this.lines);
-          group.path = make("polyline", { fill: "none" }, group);
-          group.dots = make("g", {}, group);
+          group = makeSvg("g", {}, this.lines);
+          group.path = makeSvg("polyline", { fill: "none" }, group);
+          group.dots = makeSvg("g", {}, group);
           this.drawn.set(line.key, group);
         }
         group.setAttribute("class", line.className);
@@ -85,7 +76,7 @@ const TrainChart = (() => {
         group.path.setAttribute("points", places.map((place) => place.join(",")).join(" "));
         const dotted = line.dots ? places : places.length === 1 ? places : [];
         while (group.dots.childNodes.length > dotted.length) group.dots.lastChild.remove();
-        while (group.dots.childNodes.length < dotted.length) make("circle", { r: 2.6 }, group.dots);
+        while (group.dots.childNodes.length < dotted.length) makeSvg("circle", { r: 2.6 }, group.dots);
         dotted.forEach(([cx, cy], k) => {
           group.dots.childNodes[k].setAttribute("cx", cx);
           group.dots.childNodes[k].setAttribute("cy", cy);

@@ -10,7 +10,6 @@ const SketchView = (() => {
   "use strict";
 
   const { LIMITS, drawingCount, taughtCount } = SketchDocument;
-  const NS = "http://www.w3.org/2000/svg";
   const HUES = [212, 28, 150, 330, 48, 265, 190, 0, 95, 300];
   const CHARTS = { curve_loss: [190, 124], curve_accuracy: [190, 124], curve_path: [386, 176] };
   const FEW = 6; // with more symbols than this, only the likeliest have their bars shown
@@ -45,12 +44,8 @@ const SketchView = (() => {
   }
 
   function icon(name) {
-    const svg = document.createElementNS(NS, "svg");
-    const path = document.createElementNS(NS, "path");
-    svg.setAttribute("viewBox", "0 0 24 24");
-    svg.setAttribute("aria-hidden", "true");
-    path.setAttribute("d", ICONS[name]);
-    svg.append(path);
+    const svg = makeSvg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" });
+    makeSvg("path", { d: ICONS[name] }, svg);
     return svg;
   }
 
@@ -340,9 +335,7 @@ const SketchView = (() => {
         onchange: () => actions.steps(Number(this.steps.value), false) });
       this.stepsOut = el("output", { class: "steps-out" });
       const chart = (name) => {
-        const svg = document.createElementNS(NS, "svg");
-        svg.setAttribute("class", "chart");
-        svg.setAttribute("viewBox", "0 0 " + CHARTS[name].join(" "));
+        const svg = makeSvg("svg", { class: "chart", viewBox: "0 0 " + CHARTS[name].join(" ") });
         return [svg, el("figure", { class: "curve " + name },
           el("figcaption", { text: t(name) }), svg)];
       };
