@@ -140,9 +140,15 @@ def test_it_rests_goes_on_stops_and_is_taken_up_again_with_the_same_figures(tmp_
     assert figures(folder) == figures(RunFolder(tmp_path / "whole"))
 
 
-def test_tasks_just_solved_are_shown_with_their_answers(tmp_path: Path) -> None:
+def test_it_leaves_a_core_to_the_app_and_shows_tasks_just_solved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
     process, listener = start(Job(recipe(1000), "generated", tmp_path))
     glance = listener.wait_for("glance")
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == 19
+    assert listener.of("begun")[0]["threads"] == max(1, (cores or 1) - 1)
     process.abandon()
     assert len(glance["by_step"]) == 6 and 0 <= min(glance["by_step"]) <= 1
     task = glance["shown"][0]
