@@ -306,6 +306,7 @@
   window.addEventListener("pagehide", keepNow);
 
   raise();
+  root.dataset.kept = "yes";
   root.dataset.ready = "yes";
   if (language !== "en") tell("language");
   if (now().steps === null || D.taughtCount(now())) ask();
