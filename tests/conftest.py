@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ import pytest
 
 from maml.data.episodes import CharacterSet
 from maml.data.synthetic import generate_alphabets
+
+# A shell that runs tests in the background lets them ignore Ctrl-C, and so would all they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests start programs in folders of their own, so a relative path would lead them astray.
 if os.environ.get("OMNIGLOT_DIR"):

@@ -320,15 +320,17 @@ def test_no_process_is_left_when_the_app_ends(
     person.choose_small_training()
     person.start()
     (process,) = own.trainings()
-    own.process.send_signal(ending)
-    deadline = time.monotonic() + 5
-    while (
-        Path(f"/proc/{process}/cmdline").exists() and Path(f"/proc/{process}/cmdline").read_bytes()
-    ):
-        assert time.monotonic() < deadline, "the training process is left"
-        time.sleep(0.1)
-    own.process.wait(20)
-    person.context.close()
+    command = Path(f"/proc/{process}/cmdline")
+    try:
+        own.process.send_signal(ending)
+        deadline = time.monotonic() + 5
+        while command.exists() and command.read_bytes():
+            assert time.monotonic() < deadline, "the training process is left"
+            time.sleep(0.1)
+        own.process.wait(20)
+    finally:
+        own.process.kill()
+        person.context.close()
 
 
 def test_the_checkpoint_is_a_whole_learner_and_goes_to_the_hub(

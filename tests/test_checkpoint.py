@@ -238,7 +238,8 @@ def test_headers_that_describe_no_network(
     [
         ("{", "model.json is not readable JSON"),
         ("[1]", "model.json must hold a JSON object; it holds list"),
-        ('{"sha256": 5}', "was changed or cut short"),
+        ('{"sha256": 5}', "gives 5 as sha256; wanted is a text"),
+        ('{"sha256": "5"}', "was changed or cut short"),
     ],
 )
 def test_records_that_are_wrong(weights: Path, text: str, message: str) -> None:

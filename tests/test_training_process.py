@@ -198,8 +198,11 @@ def test_it_does_not_outlive_the_app(tmp_path: Path, ending: signal.Signals) -> 
         pid = int(app.stdout.readline())
         assert not gone(pid)
         app.send_signal(ending)
-        app.wait(10)
-        wait_until_gone(pid, 5)
+        try:
+            app.wait(10)
+            wait_until_gone(pid, 5)
+        finally:
+            app.kill()
 
 
 def failure(job: Job) -> str:
