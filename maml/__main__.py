@@ -32,7 +32,14 @@ from maml.drawing import image_to_ink
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork
 from maml.plots import accuracy_figure
-from maml.runs import RunFolder, commit_of_code, notebook_line, software, train_in_folder
+from maml.runs import (
+    RunFolder,
+    commit_of_code,
+    leave_a_core,
+    notebook_line,
+    software,
+    train_in_folder,
+)
 from maml.train import MetaStep
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
@@ -201,6 +208,7 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 def _train(options: argparse.Namespace) -> None:
     recipe = _recipe(options)
     folder = RunFolder(options.out)
+    leave_a_core()
     data, name = _characters(options.data, recipe.framing)
     records = train_in_folder(
         folder,

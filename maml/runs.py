@@ -114,6 +114,17 @@ def notebook_line(record: MetaStep | EvaluationResult, training: MetaTraining) -
     return f"[Epoch {record.epoch:.2f}] {part} {shown} | Time: {record.seconds:.2f}"
 
 
+def leave_a_core() -> None:
+    """Compute with a thread fewer than there are cores, in this whole process.
+
+    Threads round sums each in its own way: a run has the same figures wherever it is started only
+    if all take as many.  Networks as small as these hardly gain by the last one.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, cores - 1)))
+
+
 def train_in_folder(
     folder: RunFolder,
     recipe: Recipe,

@@ -41,7 +41,7 @@ from maml.data.omniglot import load_omniglot
 from maml.data.synthetic import load_generated
 from maml.evaluate import EvaluationResult
 from maml.model import MetaNetwork
-from maml.runs import RunFolder, notebook_line, provenance, train_in_folder
+from maml.runs import RunFolder, leave_a_core, notebook_line, provenance, train_in_folder
 from maml.train import MetaStep, training_parts
 
 Source = Literal["omniglot", "generated"]
@@ -269,9 +269,7 @@ def _give_way() -> None:
     """Let everything else go first, and leave it a core of its own."""
     with contextlib.suppress(OSError, AttributeError):
         os.nice(_NICENESS)
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    torch.set_num_threads(min(torch.get_num_threads(), max(1, cores - 1)))
+    leave_a_core()
 
 
 def work(
