@@ -12,7 +12,7 @@ const SketchPads = (() => {
     return getComputedStyle(element).getPropertyValue(name).trim();
   }
 
-  /** Trace strokes with rounded corners; a stroke of one point is a dot. */
+  /** Trace strokes; a stroke of one point is a dot. */
   function traceStrokes(context, strokes, side) {
     const scale = side / SIZE;
     for (const stroke of strokes) {
@@ -20,17 +20,8 @@ const SketchPads = (() => {
       const [x0, y0] = stroke[0];
       context.moveTo(x0 * scale, y0 * scale);
       if (stroke.length === 1) context.lineTo(x0 * scale + 0.01, y0 * scale);
-      for (let i = 1; i < stroke.length; i += 1) {
-        const [x, y] = stroke[i];
-        if (i === stroke.length - 1) {
-          context.lineTo(x * scale, y * scale);
-        } else {
-          const [nx, ny] = stroke[i + 1];
-          context.quadraticCurveTo(
-            x * scale, y * scale, ((x + nx) / 2) * scale, ((y + ny) / 2) * scale
-          );
-        }
-      }
+      // Straight from point to point, as the network's ink is drawn: a bend would round off corners.
+      for (const [x, y] of stroke.slice(1)) context.lineTo(x * scale, y * scale);
       context.stroke();
     }
   }
