@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,25 @@ def omniglot_dir() -> Path:
 def small_alphabets() -> CharacterSet:
     """Four generated alphabets of 6 characters, 10 drawings each; two of them for training."""
     return generate_alphabets(alphabets=4, characters=6, drawings=10, seed=7)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a real disk of the size asked for ("256k"), where that is allowed."""
+    disk = tmp_path / "disk"
+
+    def mount(size: str) -> Path:
+        if os.geteuid() != 0:
+            pytest.skip("only root may mount a disk")
+        disk.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("this machine lets no disk be mounted")
+        return disk
+
+    yield mount
+    if disk.is_mount():
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.fixture(scope="session")

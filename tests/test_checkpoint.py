@@ -424,26 +424,18 @@ def test_read_only_folder(weights: Path) -> None:
     assert weights.read_bytes() == before
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk")
-def test_disk_that_fills_up(tmp_path: Path) -> None:
+def test_disk_that_fills_up(
+    small_disk: Callable[[str], Path],
+) -> None:
     """A real disk of 256 kB, all but full."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("this machine lets no disk be mounted")
-    try:
-        path = disk / "model.safetensors"
-        save_model(path, network("notebook"), {"seed": 5})
-        before = {file.name: file.read_bytes() for file in disk.iterdir()}
-        with pytest.raises(OSError, match="Cannot write .*: No space left on device. Free space"):
-            save_model(path, network(channels=8), {})
-        assert {file.name: file.read_bytes() for file in disk.iterdir()} == before
-        assert load_pretrained(path).provenance["seed"] == 5
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    disk = small_disk("256k")
+    path = disk / "model.safetensors"
+    save_model(path, network("notebook"), {"seed": 5})
+    before = {file.name: file.read_bytes() for file in disk.iterdir()}
+    with pytest.raises(OSError, match="Cannot write .*: No space left on device. Free space"):
+        save_model(path, network(channels=8), {})
+    assert {file.name: file.read_bytes() for file in disk.iterdir()} == before
+    assert load_pretrained(path).provenance["seed"] == 5
 
 
 def test_interrupted_write_leaves_nothing_behind(

@@ -15,7 +15,6 @@ import io
 import os
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from maml.data.episodes import CharacterSet
-from maml.data.stored import cache_folder, read_stored, store
+from maml.data.stored import DAMAGES, cache_folder, read_stored, store
 from maml.drawing import FRAMINGS, INK_SIZE, ROAD_VERSION, Framing, image_to_ink
 
 Progress = Callable[[str, int, int], None]
@@ -38,7 +37,6 @@ _REPORT_SECONDS = 0.2
 # Where the zips or folders lie in: a plain folder, a clone of the data set's repository, and a
 # torchvision root.
 _LAYOUTS = ("", "python", "omniglot-py")
-_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -429,7 +427,7 @@ def _contents(path: Path, suffix: str) -> Content:
             # Some zips hold an operating system's notes beside each file.
             if len(parts) >= 3 and "__MACOSX" not in parts and not parts[-1].startswith(".")
         }
-    except _DAMAGES as error:
+    except DAMAGES as error:
         raise ValueError(
             f"{path} is damaged or incomplete: {error}. Delete it and fetch it again."
         ) from error

@@ -15,7 +15,8 @@ import pooch
 from maml.data.episodes import CharacterSet
 
 _log = logging.getLogger(__name__)
-_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+"""What reading a zip (an npz is one) may raise if it is damaged."""
 
 
 def cache_folder() -> Path:
@@ -35,7 +36,7 @@ def read_stored(path: Path) -> CharacterSet | None:
             )
     except FileNotFoundError:
         return None
-    except (KeyError, ValueError, *_DAMAGES) as error:
+    except (KeyError, ValueError, *DAMAGES) as error:
         _log.info("The stored ink %s is of no use (%s); it will be made again.", path, error)
         return None
 
