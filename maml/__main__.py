@@ -24,7 +24,7 @@ from maml import suite
 from maml.adapt import adapt
 from maml.bench import bench
 from maml.checkpoint import BUNDLED, load_pretrained, write_atomically
-from maml.config import RECIPES, EpisodeShape, Framing, Recipe
+from maml.config import RECIPES, EpisodeShape, Framing, Recipe, require_whole
 from maml.data.episodes import CharacterSet, SupportSet, as_ink_batch
 from maml.data.omniglot import describe, load_omniglot
 from maml.data.synthetic import load_generated
@@ -90,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--seed", type=int, help="instead of the recipe's")
     train.add_argument("--save-every", type=float, default=30, metavar="SECONDS")
+    train.add_argument(
+        "--threads",
+        type=int,
+        help="to compute with; default: one fewer than there are cores. Sums round differently "
+        "with another number, so --resume with the same",
+    )
     _add_data(train)
     _add_device(train)
     train.add_argument("--json", action="store_true", help="print the last figure as JSON")
@@ -208,7 +214,11 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 def _train(options: argparse.Namespace) -> None:
     recipe = _recipe(options)
     folder = RunFolder(options.out)
-    leave_a_core()
+    if options.threads is None:
+        leave_a_core()
+    else:
+        require_whole("threads", options.threads, 1, 1024)
+        torch.set_num_threads(options.threads)
     data, name = _characters(options.data, recipe.framing)
     records = train_in_folder(
         folder,

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,13 @@ from maml.model import build_model
 def small_data(monkeypatch: pytest.MonkeyPatch) -> None:
     few = functools.partial(generate_alphabets, 4, 6, 10)
     monkeypatch.setattr(program, "load_generated", few)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -142,12 +150,14 @@ def test_training_prints_its_last_figure_as_json(
         RECIPES, "quick", dataclasses.replace(quick, training=training, network=small)
     )
     arguments = ["train", "--data", "synthetic", "--iterations", "2", "--seed", "3", "--json"]
+    arguments += ["--threads", "3"]
     assert program.main([*arguments, "--out", str(tmp_path / "run")]) == 0
     last = json.loads(capsys.readouterr().out)
     assert last["iteration"] == training.total - training.iterations + 2
     assert 0 <= last["accuracy"] <= 1
     told = json.loads((tmp_path / "run" / "model.json").read_text())
     assert told["seed"] == 3
+    assert told["made_with"]["threads"] == 3
     assert told["framing"] == "fit"
 
 
@@ -265,6 +275,7 @@ def test_bench_prints_every_size(weights: str, capsys: pytest.CaptureFixture[str
         ),
         (["train", "--out", "OUT", "--episodes", "5", "--recipe", "notebook"], "no pre-training"),
         (["train", "--out", "OUT", "--episodes", "0", "--recipe", "flagship"], "0 came"),
+        (["train", "--out", "OUT", "--threads", "0"], "threads must be a whole number from 1"),
         (["train", "--out", "OUT", "--seed", "-1"], "seed must be a whole number from 0"),
         (["train", "--out", "OUT", "--seed", str(2**70)], "seed must be a whole number from 0"),
         (
