@@ -353,8 +353,8 @@ class _Run:
         self._start_stage()
         if self._starts_stage():
             return
-        if "proxies" in self.trained:
-            self.trained["proxies"].data.copy_(kept.moments.pop("proxies/value"))
+        if "proxies" in self.trained and "proxies/value" not in kept.moments:
+            raise CheckpointError(f"{path} lacks the proxies of a run that is in pre-training.")
         fresh = self.optimiser.state_dict()
         names = list(self.trained)
         state: dict[int, dict[str, Tensor]] = {}
@@ -362,7 +362,15 @@ class _Run:
             name, _, moment = key.rpartition("/")
             if name not in names:
                 raise CheckpointError(f"{path} holds moments of {name!r}, which is not trained.")
-            state.setdefault(names.index(name), {})[moment] = value
+            wanted = () if moment == "step" else tuple(self.trained[name].shape)
+            if tuple(value.shape) != wanted:
+                raise CheckpointError(
+                    f"{key!r} of {path} has the shape {tuple(value.shape)}; wanted is {wanted}."
+                )
+            if key == "proxies/value":
+                self.trained[name].data.copy_(value)
+            else:
+                state.setdefault(names.index(name), {})[moment] = value
         self.optimiser.load_state_dict({**fresh, "state": state})
 
 

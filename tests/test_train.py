@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
 import maml.train
 from maml import CharacterSet, EpisodeShape, EvaluationResult, InnerLoop, MetaStep, MetaTraining
 from maml.calibrate import calibrate
+from maml.checkpoint import CheckpointError
 from maml.config import NetworkSettings, Pretraining
 from maml.data.episodes import Episode, EpisodeSampler
 from maml.model import MetaNetwork, NotebookNet, SketchNet, build_model
@@ -606,6 +609,53 @@ def test_state_of_another_run_is_refused_on_the_call(
     generator = torch.Generator().manual_seed(3)
     with pytest.raises(ValueError, match=r"Parameter '.*' of .* is torch.float32 .* wants"):
         meta_train(wider, small_alphabets, training, generator, checkpoint=state, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("moment/proxies/value", None, "lacks the proxies"),
+        ("moment/proxies/value", torch.zeros(3, 256), r"'proxies/value' .* \(3, 256\); wanted is"),
+        ("moment/proxies/exp_avg", torch.zeros(5), r"'proxies/exp_avg' .* \(5,\); wanted is"),
+        ("moment/another/exp_avg", torch.zeros(5), "moments of 'another', which is not trained"),
+    ],
+)
+def test_state_whose_moments_do_not_fit_is_refused(
+    small_alphabets: CharacterSet,
+    tmp_path: Path,
+    key: str,
+    value: Tensor | None,
+    message: str,
+) -> None:
+    training = settings(pretraining=Pretraining(episodes=3, ways=4, drawings=3, proxies=1.0))
+    state = tmp_path / "state.safetensors"
+    started = meta_train(
+        fresh(training, "sketch"),
+        small_alphabets,
+        training,
+        torch.Generator().manual_seed(3),
+        checkpoint=state,
+        save_every=-1,
+    )
+    next(started), next(started)
+    started.close()  # type: ignore[attr-defined]
+    with safe_open(state, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors.pop(key, None)
+    if value is not None:
+        tensors[key] = value
+    save_file(tensors, state, metadata=metadata)
+    generator = torch.Generator().manual_seed(3)
+    with pytest.raises(CheckpointError, match=message):
+        meta_train(
+            fresh(training, "sketch"),
+            small_alphabets,
+            training,
+            generator,
+            checkpoint=state,
+            resume=True,
+        )
 
 
 @pytest.mark.parametrize(
