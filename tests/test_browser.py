@@ -366,6 +366,15 @@ def test_taps_leave_dots_and_strokes_end_at_the_edge(visitor: Visitor) -> None:
     assert second[0] == [1000, 800] and second[-1] == [500, 800]
 
 
+def test_a_corner_stays_a_corner(visitor: Visitor) -> None:
+    visitor.draw("Symbol A", HAT[:1])
+    assert visitor.kept()["symbols"][0]["pad"] == [[[150, 800], [500, 200], [850, 800]]]
+    inked = """pad => { const side = pad.width, context = pad.getContext('2d');
+        return [[150, 800], [500, 200], [325, 500], [500, 400]].map(([x, y]) =>
+            context.getImageData(x * side / 1000, y * side / 1000, 1, 1).data[3] > 0); }"""
+    assert visitor.pad("Symbol A").evaluate(inked) == [True, True, True, False]
+
+
 def test_once_a_pen_was_seen_palms_are_ignored(visitors: MakeVisitor) -> None:
     visitor = visitors()
     visitor.page.evaluate(
