@@ -1,9 +1,9 @@
-"""The choices behind the shipped weights, side by side: ``python benchmarks/choices.py``.
+"""The choices behind the shipped weights, side by side: ``python -m benchmarks.choices``.
 
 Trains the recipe `flagship` for a short while, then again with one thing changed at a time, and
 prints what each gives on its held-out *background* alphabets; no test alphabet is touched.  Same
 seed and same tasks in every row.  Short runs rank what speeds learning up better than what keeps a
-long run from overfitting.
+long run from overfitting.  With ``--weights`` the rows are outer loops from those weights on.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import replace
 
 import torch
 
-from maml import load_omniglot, meta_train
-from maml.config import RECIPES, EpisodeShape, Recipe
+from maml import load_omniglot, load_pretrained, meta_train
+from maml.config import RECIPES, EpisodeShape, MetaTraining, Recipe
+from maml.data.episodes import CharacterSet
 from maml.evaluate import FeatureTable, evaluate_table
-from maml.model import build_model
+from maml.model import MetaNetwork, build_model
 from maml.train import training_parts
 
 SHAPES = (
@@ -25,6 +26,7 @@ SHAPES = (
     EpisodeShape(20, 1),
     EpisodeShape(20, 5),
     EpisodeShape(20, 1, within_alphabet=True),
+    EpisodeShape(20, 5, within_alphabet=True),
 )
 
 
@@ -43,14 +45,7 @@ def choices(episodes: int, outer: int) -> dict[str, Recipe]:
             training=replace(training, pretraining=replace(short, **changed)),  # type: ignore[arg-type]
         )
 
-    first = outer // 10
-    loop = replace(
-        training,
-        iterations=outer,
-        epoch=outer,
-        first_order_iterations=first,
-        multi_step_iterations=3 * first,
-    )
+    loop = _outer_loop(training, outer)
     return {
         "as shipped, pre-training alone": base,
         "without proxies": pretrained(proxies=0.0),
@@ -60,6 +55,7 @@ def choices(episodes: int, outer: int) -> dict[str, Recipe]:
         "128 ways, 2 drawings": pretrained(ways=128, drawings=2),
         "one look": replace(base, network=replace(base.network, looks=1)),
         "half the channels": replace(base, network=replace(base.network, channels=32)),
+        "half as many channels again": replace(base, network=replace(base.network, channels=96)),
         f"with {outer} outer steps": replace(base, training=loop),
         f"with {outer} first-order outer steps": replace(
             base, training=replace(loop, inner=replace(loop.inner, second_order=False))
@@ -73,28 +69,72 @@ def choices(episodes: int, outer: int) -> dict[str, Recipe]:
     }
 
 
+def outer_loops(outer: int) -> dict[str, Recipe]:
+    """Outer loops for a network that is pre-trained already, by name."""
+    shipped = RECIPES["flagship"]
+    training = replace(shipped.training, pretraining=None, evaluation_tasks=1)
+    loop = _outer_loop(training, outer)
+    single = tuple(shape for shape in loop.shapes if shape.shots == 1)
+    changed = {
+        "": loop,
+        ", first order": replace(loop, inner=replace(loop.inner, second_order=False)),
+        ", at ten times the rate": replace(loop, outer_rate=10 * loop.outer_rate),
+        ", tasks of one shot only": replace(loop, shapes=single),
+    }
+    return {
+        f"{outer} outer steps{change}": replace(shipped, training=training)
+        for change, training in changed.items()
+    }
+
+
+def _outer_loop(training: MetaTraining, outer: int) -> MetaTraining:
+    first = outer // 5
+    return replace(
+        training,
+        iterations=outer,
+        epoch=outer,
+        first_order_iterations=first,
+        multi_step_iterations=2 * first,
+    )
+
+
+def _print_row(name: str, model: MetaNetwork, held_out: CharacterSet, tasks: int) -> None:
+    table = FeatureTable(model, held_out)
+    results = (evaluate_table(table, shape, tasks) for shape in SHAPES)
+    figures = (f"{100 * result.accuracy:.2f}" for result in results)
+    print(f"| {name} | " + " | ".join(figures) + " |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=600, help="of pre-training, a row")
     parser.add_argument("--outer", type=int, default=60, help="outer steps, where there are any")
+    parser.add_argument("--weights", help="start outer loops from these instead")
     parser.add_argument("--tasks", type=int, default=1000, help="of each evaluation")
     parser.add_argument("--data", help="folder of Omniglot, as for python -m maml train")
     parser.add_argument("--only", default="", help="rows whose name holds this")
     options = parser.parse_args()
     data = load_omniglot(options.data)
-    print(f"| {options.episodes} episodes | " + " | ".join(map(str, SHAPES)) + " |")
+    if options.weights:
+        title, recipes = "from the same weights", outer_loops(options.outer)
+    else:
+        title, recipes = f"{options.episodes} episodes", choices(options.episodes, options.outer)
+    print(f"| {title} | " + " | ".join(map(str, SHAPES)) + " |")
     print("|---" * (len(SHAPES) + 1) + "|", flush=True)
-    for name, recipe in choices(options.episodes, options.outer).items():
+    held_out = training_parts(data, RECIPES["flagship"].training)[1]
+    if options.weights:
+        _print_row("as they are", load_pretrained(options.weights), held_out, options.tasks)
+    for name, recipe in recipes.items():
         if options.only not in name:
             continue
         generator = torch.Generator().manual_seed(recipe.seed)
-        model = build_model(recipe.network, recipe.training.inner, generator)
+        if options.weights:
+            model = load_pretrained(options.weights)
+        else:
+            model = build_model(recipe.network, recipe.training.inner, generator)
         for _ in meta_train(model, data, recipe.training, generator):
             pass
-        table = FeatureTable(model, training_parts(data, recipe.training)[1])
-        results = (evaluate_table(table, shape, options.tasks) for shape in SHAPES)
-        figures = (f"{100 * result.accuracy:.2f}" for result in results)
-        print(f"| {name} | " + " | ".join(figures) + " |", flush=True)
+        _print_row(name, model, held_out, options.tasks)
 
 
 if __name__ == "__main__":
