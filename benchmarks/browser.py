@@ -1,4 +1,4 @@
-"""What the benchmarks of the page share: a freshly started app and a Chromium."""
+"""What benchmarks and tests of the page share: a freshly started app and a Chromium."""
 
 from __future__ import annotations
 
@@ -34,28 +34,54 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def start_app(log: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start the app as a person would and wait until it answers; what it says goes to `log`."""
+    environment = {
+        **os.environ,
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "PYTHONUNBUFFERED": "1",
+    }
+    with log.open("ab") as out:
+        app = subprocess.Popen(
+            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out
+        )
+    deadline = time.monotonic() + 300
+    while app.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=5):
+                return app
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    app.kill()
+    app.wait()
+    raise RuntimeError(f"The app did not start:\n{log.read_text()}")
+
+
+def stop_app(app: subprocess.Popen[bytes]) -> None:
+    """Ask the app to stop, and see to it."""
+    app.terminate()
+    try:
+        app.wait(15)
+    except subprocess.TimeoutExpired:
+        app.kill()
+        app.wait()
+
+
 @contextmanager
 def running_app() -> Iterator[str]:
     """The address of a freshly started app."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "0"}
-    with tempfile.TemporaryFile() as log:
-        app = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log
-        )
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        app = start_app(Path(folder) / "app.log", port)
         try:
-            for _ in range(600):
-                if app.poll() is not None:
-                    log.seek(0)
-                    raise RuntimeError(log.read().decode())
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=5).close()
-                    break
-                except (urllib.error.URLError, OSError):
-                    time.sleep(0.2)
             yield f"http://127.0.0.1:{port}"
         finally:
-            app.terminate()
-            app.wait()
+            stop_app(app)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +61,13 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A headless Chromium: the system's, else the one that Playwright fetched."""
-    from playwright.sync_api import Error, sync_playwright
+    from playwright.sync_api import Error
 
-    names = ("chromium", "chromium-browser", "google-chrome")
-    system = next(filter(None, map(shutil.which, names)), None)
-    with sync_playwright() as playwright:
+    from benchmarks.browser import chromium
+
+    with ExitStack() as stack:
         try:
-            chromium = playwright.chromium.launch(
-                executable_path=system,
-                args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-            )
+            launched = stack.enter_context(chromium())
         except Error as error:
             pytest.skip(f"No Chromium can be started (make chromium installs one): {error}")
-        yield chromium
-        chromium.close()
+        yield launched

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.browser import ROOT, free_port, start_app, stop_app
+
 Strokes = Sequence[Sequence[tuple[float, float]]]
 LOST_CONNECTION = ("Failed to load resource", "AbortError")
 """What Gradio's client notes when a page is left while an event is under way."""
@@ -28,48 +28,6 @@ CROSS_AGAIN: Strokes = [[(0.25, 0.15), (0.8, 0.85)], [(0.85, 0.2), (0.2, 0.75)]]
 CUP: Strokes = [[(0.2, 0.2), (0.22, 0.6), (0.5, 0.85), (0.78, 0.6), (0.8, 0.2)]]
 CUP_AGAIN: Strokes = [[(0.25, 0.25), (0.24, 0.65), (0.5, 0.8), (0.75, 0.62), (0.72, 0.22)]]
 HAT: Strokes = [[(0.15, 0.8), (0.5, 0.2), (0.85, 0.8)], [(0.3, 0.6), (0.7, 0.6)]]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def start_app(log: Path, port: int) -> subprocess.Popen[bytes]:
-    """Start the app as a person would and wait until it answers."""
-    environment = {
-        **os.environ,
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_ANALYTICS_ENABLED": "False",
-        "PYTHONUNBUFFERED": "1",
-    }
-    with log.open("ab") as out:
-        app = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out
-        )
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        if app.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=5):
-                return app
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    app.kill()
-    app.wait()
-    raise RuntimeError(f"The app did not start:\n{log.read_text()}")
-
-
-def stop_app(app: subprocess.Popen[bytes]) -> None:
-    app.terminate()
-    try:
-        app.wait(15)
-    except subprocess.TimeoutExpired:
-        app.kill()
-        app.wait()
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_browser import free_port, start_app, stop_app
 from test_hub import TOKEN, Hub, running_hub
 
+from benchmarks.browser import free_port, start_app, stop_app
 from maml.checkpoint import load_pretrained
 
 
