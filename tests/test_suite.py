@@ -100,26 +100,31 @@ def test_steps_are_those_of_one_learner_that_takes_ten(
 
 
 def test_unequal_shots_are_answered_from_as_many_examples(
-    model: SketchNet,
+    model: SketchNet, small_alphabets: CharacterSet
 ) -> None:
     data = generate_alphabets(alphabets=1, characters=10, drawings=15, seed=5)
-    row = next(suite._unequal_shots(FeatureTable(model, data), tasks=2))
-    sampler = EpisodeSampler(data, torch.Generator().manual_seed(0))
+    row = next(suite._unequal_shots(FeatureTable(model, data), small_alphabets, tasks=2))
+    special = specialist(model, small_alphabets, EpisodeShape(10, 5, 5))
     images = torch.from_numpy(data.images).float() / 255
-    accuracies = []
-    for _ in range(2):
-        characters, drawings = sampler.sample_rows(EpisodeShape(10, 10, 5))
-        chosen = images[characters[:, None], drawings]
-        counts = range(1, 11)
-        support = SupportSet(
-            torch.cat([chosen[way, :count] for way, count in enumerate(counts)]),
-            torch.arange(10).repeat_interleave(torch.tensor(counts)),
-            tuple("abcdefghij"),
-        )
-        answers = adapt(model, support).predict(chosen[:, 10:].flatten(0, 1))
-        hits = answers.probabilities.argmax(1) == torch.arange(10).repeat_interleave(5)
-        accuracies.append(float(hits.float().mean()))
-    assert row.value == pytest.approx(100 * np.mean(accuracies), abs=1e-3)
+    counts = range(1, 11)
+    means = []
+    for asked in (model, special):
+        sampler = EpisodeSampler(data, torch.Generator().manual_seed(0))
+        accuracies = []
+        for _ in range(2):
+            characters, drawings = sampler.sample_rows(EpisodeShape(10, 10, 5))
+            chosen = images[characters[:, None], drawings]
+            support = SupportSet(
+                torch.cat([chosen[way, :count] for way, count in enumerate(counts)]),
+                torch.arange(10).repeat_interleave(torch.tensor(counts)),
+                tuple("abcdefghij"),
+            )
+            answers = adapt(asked, support).predict(chosen[:, 10:].flatten(0, 1))
+            hits = answers.probabilities.argmax(1) == torch.arange(10).repeat_interleave(5)
+            accuracies.append(float(hits.float().mean()))
+        means.append(pytest.approx(100 * np.mean(accuracies), abs=1e-3))
+    assert row.value == means[0]
+    assert row.peers == {"trained for 10-way 5-shot": means[1]}
 
 
 def test_answers_of_an_untrained_network_depend_on_no_order_either(
