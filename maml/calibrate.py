@@ -42,9 +42,11 @@ def calibrate(model: SketchNet, data: CharacterSet, *, seed: int, rounds: int = 
             within alphabets.
 
     The temperature's logarithm is linear in log ways and log shots and minimises the negative
-    log-likelihood (temperature scaling, arXiv 1706.04599, section 4.2).  The score is a logistic
-    regression on `SketchNet.unknown_terms`, half of the queries being of characters outside the
-    task; its threshold refuses `REFUSED` of the known drawings.
+    log-likelihood (temperature scaling, arXiv 1706.04599, section 4.2) of the tasks over all
+    characters.  Tasks within alphabets are left out of that: of a few alphabets even the others
+    hold look-alikes enough, and one temperature for both came out too modest for any mixed task.
+    The score is a logistic regression on `SketchNet.unknown_terms`, half of the queries being of
+    characters outside the task; its threshold refuses `REFUSED` of the known drawings.
     """
     model.temperature_weights.zero_()
     sampler = EpisodeSampler(data, torch.Generator().manual_seed(seed))
@@ -61,7 +63,8 @@ def calibrate(model: SketchNet, data: CharacterSet, *, seed: int, rounds: int = 
         labels = torch.arange(len(characters)).repeat_interleave(shape.queries)
         logits = learner.path_of_features(queries)[-1].clamp(min=1e-20).log().cpu()
         size = logits.new_tensor([1.0, np.log(len(characters)), np.log(shape.shots)])
-        answered.append((logits, labels, size.expand(len(labels), -1)))
+        if not shape.within_alphabet:
+            answered.append((logits, labels, size.expand(len(labels), -1)))
         strangers = stranger_features(sampler, table, characters, len(queries), shape)
         for known, features_of in ((0.0, queries), (1.0, strangers)):
             terms.append(learner.unknown_terms_of_features(features_of).cpu())

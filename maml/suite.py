@@ -122,7 +122,7 @@ def _standard(table: FeatureTable, pixels: Tensor) -> Iterator[Figure]:
         if published:
             peers[published[1]] = published[0]
         yield Figure(str(shape), 100 * result.accuracy, "%", 100 * result.interval, tasks, peers)
-        if shape.shots == 1 and not shape.within_alphabet:
+        if shape.shots == 1:
             error = 100 * result.calibration_error
             yield Figure(f"{shape}, calibration error", error, "%", None, tasks)
 

@@ -79,6 +79,7 @@ def meta_train(
             and at the end; None keeps nothing.
         save_every: seconds between two such writes.
         resume: go on from `checkpoint` if it exists; the generator must have been seeded as it was.
+            A finished run is only calibrated and evaluated again.
 
     Yields:
         A `MetaStep` after each gradient step, and an `EvaluationResult` after each epoch, at the
@@ -101,6 +102,7 @@ def _records(
     """Take every step that is left to take."""
     settings = run.settings
     if run.iteration == settings.total:
+        run.calibrate(held_out)
         yield run.evaluate(held_out)
     saved = time.monotonic()
     while run.iteration < settings.total:
@@ -116,8 +118,8 @@ def _records(
             seconds=time.perf_counter() - started,
         )
         done = run.iteration == settings.total
-        if done and settings.validation and isinstance(run.model, SketchNet):
-            calibrate(run.model, held_out, seed=run.seed_after(2))
+        if done:
+            run.calibrate(held_out)
         if run.at_epoch_end():
             yield run.evaluate(held_out)
         if checkpoint is not None and (done or time.monotonic() - saved > save_every):
@@ -198,6 +200,11 @@ class _Run:
     def seed_after(self, count: int) -> int:
         """A seed of its own for something beside the training."""
         return (self.seed + count) % (LARGEST_SEED + 1)
+
+    def calibrate(self, held_out: CharacterSet) -> None:
+        """Fit temperature and "none of these" score, if there are characters to fit them on."""
+        if self.settings.validation and isinstance(self.model, SketchNet):
+            calibrate(self.model, held_out, seed=self.seed_after(2))
 
     def evaluate(self, held_out: CharacterSet) -> EvaluationResult:
         """How well the model does now, on the same tasks each time."""

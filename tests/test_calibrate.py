@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,6 +93,27 @@ def test_same_seed_same_calibration_and_no_global_randomness(
     assert torch.equal(other.temperature_weights, calibrated.temperature_weights)
     assert torch.equal(other.unknown_weights, calibrated.unknown_weights)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_temperature_is_fitted_on_mixed_tasks_alone(
+    small_alphabets: CharacterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = tuple(
+        EpisodeShape(shape.ways, shape.shots, 5, False) if shape.within_alphabet else shape
+        for shape in maml.calibrate._SHAPES
+    )
+    seen: list[int] = []
+    fit = maml.calibrate._fit_temperature
+
+    def counted(answered: list[Any]) -> torch.Tensor:
+        seen.append(len(answered))
+        return fit(answered)
+
+    monkeypatch.setattr(maml.calibrate, "_fit_temperature", counted)
+    calibrate(network(small_alphabets), small_alphabets, seed=3, rounds=1)
+    monkeypatch.setattr(maml.calibrate, "_SHAPES", shapes)
+    calibrate(network(small_alphabets), small_alphabets, seed=3, rounds=1)
+    assert seen[1] == 2 * seen[0] > 0
 
 
 def test_temperature_is_the_one_that_fits_best() -> None:
