@@ -31,7 +31,7 @@ a symbol of its own mends; so this is fixed, and strangers are caught as far as 
 """
 
 
-def calibrate(model: SketchNet, data: CharacterSet, *, seed: int, rounds: int = 30) -> None:
+def calibrate(model: SketchNet, data: CharacterSet, *, seed: int, rounds: int = 120) -> None:
     """Fit temperature, "none of these" score and its threshold, in place.
 
     Args:
