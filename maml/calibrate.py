@@ -60,10 +60,10 @@ def calibrate(model: SketchNet, data: CharacterSet, *, seed: int, rounds: int = 
         features = table(characters, drawings)
         learner = adapt_task(model, features[:, : shape.shots], model.inner.evaluation_steps)
         queries = features[:, shape.shots :].flatten(0, 1)
-        labels = torch.arange(len(characters)).repeat_interleave(shape.queries)
-        logits = learner.path_of_features(queries)[-1].clamp(min=1e-20).log().cpu()
-        size = logits.new_tensor([1.0, np.log(len(characters)), np.log(shape.shots)])
         if not shape.within_alphabet:
+            labels = torch.arange(len(characters)).repeat_interleave(shape.queries)
+            logits = learner.path_of_features(queries)[-1].clamp(min=1e-20).log().cpu()
+            size = logits.new_tensor([1.0, np.log(len(characters)), np.log(shape.shots)])
             answered.append((logits, labels, size.expand(len(labels), -1)))
         strangers = stranger_features(sampler, table, characters, len(queries), shape)
         for known, features_of in ((0.0, queries), (1.0, strangers)):

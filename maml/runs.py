@@ -118,7 +118,7 @@ def leave_a_core() -> None:
     """Compute with a thread fewer than there are cores, in this whole process.
 
     Threads round sums each in its own way: a run has the same figures wherever it is started only
-    if all take as many.  Networks as small as these hardly gain by the last one.
+    if all take as many.  The core that is left answers whoever draws meanwhile.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1

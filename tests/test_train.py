@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
+from test_checkpoint import parts
 from torch import Tensor
 from torch.nn import functional
 
@@ -533,6 +535,14 @@ def figures(records: list[MetaStep | EvaluationResult]) -> list[Any]:
 # Resuming ----------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def rewritten(state: Path) -> Iterator[dict[str, Tensor]]:
+    """The tensors of a state file, to be changed; the file then holds what they have become."""
+    tensors, metadata = parts(state)
+    yield tensors
+    save_file(tensors, state, metadata=metadata)
+
+
 @pytest.mark.parametrize("kind", ["notebook", "sketch"])
 @pytest.mark.parametrize("taken", [1, 2, 3, 5, 6])
 def test_resumed_run_is_the_unbroken_run(
@@ -567,11 +577,8 @@ def test_resumed_run_is_the_unbroken_run(
         seen.append(record)
     broken.close()  # type: ignore[attr-defined]
     if taken == 6 and kind == "sketch":  # A finished run is calibrated again.
-        with safe_open(state, framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        tensors["model/temperature_weights"] += 1
-        save_file(tensors, state, metadata=metadata)
+        with rewritten(state) as tensors:
+            tensors["model/temperature_weights"] += 1
     model = fresh(training, kind, seed=99)  # Whatever it holds, the state fills it.
     resumed = run(model, small_alphabets, training, checkpoint=state, resume=True)
     if taken == 6:
@@ -645,13 +652,10 @@ def test_state_whose_moments_do_not_fit_is_refused(
     )
     next(started), next(started)
     started.close()  # type: ignore[attr-defined]
-    with safe_open(state, framework="pt") as file:
-        metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    tensors.pop(key, None)
-    if value is not None:
-        tensors[key] = value
-    save_file(tensors, state, metadata=metadata)
+    with rewritten(state) as tensors:
+        tensors.pop(key, None)
+        if value is not None:
+            tensors[key] = value
     generator = torch.Generator().manual_seed(3)
     with pytest.raises(CheckpointError, match=message):
         meta_train(
