@@ -14,10 +14,11 @@ from dataclasses import replace
 import torch
 
 from maml import load_omniglot, load_pretrained, meta_train
-from maml.config import RECIPES, EpisodeShape, MetaTraining, Recipe
-from maml.data.episodes import CharacterSet
+from maml.config import EpisodeShape, MetaTraining, Recipe
+from maml.data.characters import CharacterSet
 from maml.evaluate import FeatureTable, evaluate_table
 from maml.model import MetaNetwork, build_model
+from maml.recipes import RECIPES
 from maml.train import training_parts
 
 SHAPES = (

@@ -3,7 +3,8 @@
 from maml.adapt import AdaptationStep, AdaptedLearner, Prediction, adapt
 from maml.checkpoint import CheckpointError, load_pretrained
 from maml.config import EpisodeShape, InnerLoop, MetaTraining
-from maml.data.episodes import CharacterSet, SupportSet
+from maml.data.characters import CharacterSet
+from maml.data.episodes import SupportSet
 from maml.data.omniglot import load_omniglot
 from maml.drawing import image_to_ink, strokes_to_image
 from maml.evaluate import EvaluationResult, evaluate

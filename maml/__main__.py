@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from maml import suite
 from maml.adapt import adapt
 from maml.bench import bench
 from maml.checkpoint import BUNDLED, load_pretrained, write_atomically
-from maml.config import RECIPES, EpisodeShape, Framing, Recipe, require_whole
-from maml.data.episodes import CharacterSet, SupportSet, as_ink_batch
+from maml.config import EpisodeShape, Framing, Recipe, require_whole
+from maml.data.characters import CharacterSet
 from maml.data.omniglot import describe, load_omniglot
+from maml.data.pictures import read_picture, read_support
 from maml.data.synthetic import load_generated
-from maml.drawing import image_to_ink
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork
 from maml.plots import accuracy_figure
+from maml.recipes import RECIPES
 from maml.runs import (
     RunFolder,
     commit_of_code,
@@ -316,43 +316,11 @@ def _run_suite(options: argparse.Namespace, model: MetaNetwork, data: CharacterS
 # adapt -------------------------------------------------------------------------------------------
 
 
-def _read_ink(path: Path, framing: Framing) -> Any:
-    try:
-        with Image.open(path) as picture:
-            return image_to_ink(picture, framing)
-    except FileNotFoundError as error:
-        raise ValueError(f"There is no picture {path}.") from error
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path} is not a picture that can be read: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _support(folder: Path, framing: Framing) -> SupportSet:
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder; it must hold one folder for each symbol.")
-    symbols = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    if len(symbols) < 2:
-        raise ValueError(
-            f"{folder} holds {len(symbols)} folders; it must hold one for each symbol, two or more."
-        )
-    images, labels = [], []
-    for way, symbol in enumerate(symbols):
-        pictures = sorted(p for p in symbol.iterdir() if p.suffix.lower() in _PICTURES)
-        if not pictures:
-            raise ValueError(f"{symbol} holds no picture ({', '.join(sorted(_PICTURES))}).")
-        images += [_read_ink(picture, framing) for picture in pictures]
-        labels += [way] * len(pictures)
-    return SupportSet(
-        as_ink_batch(images), torch.tensor(labels), tuple(symbol.name for symbol in symbols)
-    )
-
-
 def _adapt(options: argparse.Namespace) -> None:
     model = _model(options)
     framing = model.provenance.get("framing", "fit")
-    support = _support(options.folder, framing)
-    inks = [_read_ink(path, framing) for path in options.queries]
+    support = read_support(options.folder, framing)
+    inks = [read_picture(path, framing) for path in options.queries]
     answer = adapt(model, support, options.steps).predict(inks)
     for path, row, unknown in zip(
         options.queries, answer.probabilities, answer.unknown.tolist(), strict=True

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from maml.config import EpisodeShape
-from maml.data.episodes import CharacterSet, EpisodeSampler
+from maml.data.characters import CharacterSet
+from maml.data.episodes import EpisodeSampler
 from maml.evaluate import FeatureTable, adapt_task
 from maml.model import SketchNet
 

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from maml.adapt import AdaptedLearner, adapt_features
 from maml.config import LARGEST_SEED, LARGEST_STEPS, EpisodeShape, require_whole
-from maml.data.episodes import CharacterSet, EpisodeSampler
+from maml.data.characters import CharacterSet
+from maml.data.episodes import EpisodeSampler
 from maml.model import MetaNetwork
 
 _BATCH = 512

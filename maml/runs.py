@@ -24,7 +24,7 @@ import torch
 
 from maml.checkpoint import load_training_iteration, save_model, write_atomically
 from maml.config import MetaTraining, Recipe, to_plain
-from maml.data.episodes import CharacterSet
+from maml.data.characters import CharacterSet
 from maml.evaluate import EvaluationResult
 from maml.model import MetaNetwork, build_model
 from maml.train import MetaStep, meta_train, training_parts

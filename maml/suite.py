@@ -23,9 +23,11 @@ from torch.nn import functional
 from maml.adapt import adapt
 from maml.calibrate import stranger_features
 from maml.config import EpisodeShape, MetaTraining
-from maml.data.episodes import CharacterSet, EpisodeSampler, SupportSet
-from maml.data.omniglot import load_strokes, original_pictures, stroke_file
+from maml.data.characters import CharacterSet
+from maml.data.episodes import EpisodeSampler, SupportSet
+from maml.data.omniglot import original_pictures
 from maml.data.pens import with_other_pen
+from maml.data.strokes import load_strokes, stroke_file
 from maml.drawing import image_to_ink, strokes_to_image
 from maml.evaluate import FeatureTable, adapt_task, evaluate_table, mean_and_interval
 from maml.model import MetaNetwork, SketchNet

@@ -22,7 +22,9 @@ from maml.adapt import inner_loop
 from maml.calibrate import calibrate
 from maml.checkpoint import CheckpointError, load_training, save_training
 from maml.config import LARGEST_SEED, EpisodeShape, MetaTraining, Pretraining
-from maml.data.episodes import TURNS, CharacterSet, Episode, EpisodeSampler
+from maml.data.augment import TURNS
+from maml.data.characters import CharacterSet
+from maml.data.episodes import Episode, EpisodeSampler
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork, SketchNet
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from maml.data.episodes import CharacterSet
+from maml.data.characters import CharacterSet
 from maml.data.synthetic import generate_alphabets
 
 # A shell that runs tests in the background lets them ignore Ctrl-C, and so would all they start.

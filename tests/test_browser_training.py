@@ -39,7 +39,7 @@ class App:
             except (OSError, NotADirectoryError):
                 continue
             if (
-                b"training_process" in line
+                b"maml.sessions.worker" in line
                 and state[0] != "Z"
                 and int(state[1]) == self.process.pid
             ):

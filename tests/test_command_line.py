@@ -20,9 +20,10 @@ from PIL import Image, ImageDraw
 import maml.__main__ as program
 from maml import InnerLoop
 from maml.checkpoint import save_model
-from maml.config import RECIPES, NetworkSettings
+from maml.config import NetworkSettings
 from maml.data.synthetic import generate_alphabets
 from maml.model import build_model
+from maml.recipes import RECIPES
 
 
 @pytest.fixture(autouse=True)

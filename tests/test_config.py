@@ -9,15 +9,8 @@ from typing import Any
 import pytest
 
 from maml import EpisodeShape, InnerLoop, MetaTraining
-from maml.config import (
-    LARGEST_SEED,
-    RECIPES,
-    NetworkSettings,
-    Pretraining,
-    Recipe,
-    from_plain,
-    to_plain,
-)
+from maml.config import LARGEST_SEED, NetworkSettings, Pretraining, Recipe, from_plain, to_plain
+from maml.recipes import RECIPES
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 
 import maml
-from maml.config import RECIPES
-from maml.demo import draw_tab
-from maml.demo.draw_tab import DrawSession, answer, find_mixups, pack_learner
-from maml.demo.sketchpad import example_sets, parse_document
+from maml.demo.strings import worded
 from maml.model import MetaNetwork, build_model
+from maml.recipes import RECIPES
+from maml.sessions import answers
+from maml.sessions.answers import DrawSession, Refusal, answer, find_mixups
+from maml.sessions.document import example_sets, parse_document
+from maml.sessions.export import pack_learner
 
 ROUND = [
     [[int(500 + 300 * np.cos(a)), int(500 + 300 * np.sin(a))] for a in np.linspace(0, 6.2, 24)]
@@ -116,13 +118,13 @@ def test_a_stroke_on_the_query_pad_does_not_adapt_anew(
     model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapted: list[int] = []
-    real = draw_tab.adapt_features
+    real = answers.adapt_features
 
     def counted(*args: Any) -> Any:
         adapted.append(1)
         return real(*args)
 
-    monkeypatch.setattr(draw_tab, "adapt_features", counted)
+    monkeypatch.setattr(answers, "adapt_features", counted)
     session = DrawSession()
     answer(document(), session, model)
     answer(document(query=ROUND), session, model)
@@ -184,23 +186,26 @@ def test_a_drawing_without_ink_is_named_and_the_others_are_used(
         {"name": "Cross", "pad": CROSS},
     ]
     news = answer(document(symbols=symbols), DrawSession(), model)
-    assert "Drawing 1 of Round is left out" in news["error"] and english in news["error"]
+    (problem,) = news["problems"]
+    in_english = worded(problem, "en")
+    assert "Drawing 1 of Round is left out" in in_english and english in in_english
     assert len(news["probabilities"]) == 2
-    news = answer(document(symbols=symbols, language="zh"), DrawSession(), model)
-    assert "Round 的第 1 幅未采用" in news["error"] and chinese in news["error"]
+    in_chinese = worded(problem, "zh")
+    assert "Round 的第 1 幅未采用" in in_chinese and chinese in in_chinese
 
 
 def test_weights_for_another_number_of_symbols_say_so_in_the_pages_language() -> None:
     recipe = RECIPES["notebook"]
     network = build_model(recipe.network, recipe.training.inner, torch.Generator().manual_seed(0))
     session = DrawSession()
-    news = answer(document(), session, network)
-    assert "exactly 5 symbols apart, but 2 have drawings" in news["error"]
-    assert "只能区分正好 5 个符号" in answer(document(language="zh"), session, network)["error"]
-    with pytest.raises(ValueError, match="只能区分正好 5 个符号"):
-        next(find_mixups(document(language="zh"), session, network))
-    with pytest.raises(ValueError, match="先画两个符号"):
-        pack_learner(document(symbols=[], language="zh"), session, network)
+    (problem,) = answer(document(), session, network)["problems"]
+    assert problem == {"code": "wrong_ways", "wanted": 5, "found": 2}
+    assert "exactly 5 symbols apart, but 2 have drawings" in worded(problem, "en")
+    assert "只能区分正好 5 个符号" in worded(problem, "zh")
+    with pytest.raises(Refusal, match="wrong_ways"):
+        next(find_mixups(document(), session, network))
+    with pytest.raises(Refusal, match="missing_two"):
+        pack_learner(document(symbols=[]), session, network)
 
 
 def test_the_memory_of_a_session_stays_small(model: MetaNetwork) -> None:

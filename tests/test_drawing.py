@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageDraw
 
 from maml import CharacterSet, image_to_ink, strokes_to_image
-from maml.data.omniglot import load_omniglot, load_strokes
+from maml.data.omniglot import load_omniglot
+from maml.data.strokes import load_strokes
 from maml.drawing import FIT_SIDE
 
 Ink = NDArray[np.float32]

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from maml import CharacterSet, EpisodeShape, SupportSet
-from maml.data.episodes import EpisodeSampler, Hand, as_ink_batch, redraw, turn
+from maml.data.augment import Hand, redraw, turn
+from maml.data.episodes import EpisodeSampler, as_ink_batch
 
 
 def numbered(characters: int = 12, drawings: int = 6, alphabets: int = 3) -> CharacterSet:

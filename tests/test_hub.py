@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from maml.checkpoint import load_pretrained, save_model
-from maml.config import RECIPES
 from maml.data.synthetic import generate_alphabets
-from maml.demo.hub import model_card, push_to_hub
 from maml.evaluate import EvaluationResult
 from maml.model import build_model
+from maml.recipes import RECIPES
 from maml.runs import provenance
+from maml.sessions.hub import model_card, push_to_hub
 
 TOKEN = "hf_secretsecretsecret"
 

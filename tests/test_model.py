@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maml import CharacterSet, InnerLoop, SupportSet, adapt
-from maml.config import RECIPES, NetworkSettings
+from maml.config import NetworkSettings
 from maml.model import MetaNetwork, NotebookNet, SketchNet, build_model
+from maml.recipes import RECIPES
 
 LOOP = InnerLoop(steps=3, evaluation_steps=5, rate=0.1)
 

@@ -19,14 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from maml.data.omniglot import (
-    OMNIGLOT,
-    Edition,
-    Half,
-    describe,
-    load_omniglot,
-    load_strokes,
-)
+from maml.data.omniglot import OMNIGLOT, Edition, Half, describe, load_omniglot
+from maml.data.strokes import load_strokes
 from maml.drawing import image_to_ink, strokes_to_image
 
 MINIATURE = Edition(
@@ -277,7 +271,7 @@ def test_progress_comes_a_few_times_a_second_and_ends_at_the_last_picture(zips, 
     def seen(seconds: float) -> list[tuple[str, int, int]]:
         """What is heard if each look at the clock finds it so many seconds later."""
         clock = itertools.count(0, seconds)
-        monkeypatch.setattr("maml.data.omniglot.time.monotonic", lambda: next(clock))
+        monkeypatch.setattr("maml.data.download.time.monotonic", lambda: next(clock))
         heard: list[tuple[str, int, int]] = []
         load(zips, cache / str(seconds), progress=lambda *report: heard.append(report))
         return heard

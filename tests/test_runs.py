@@ -24,7 +24,8 @@ from maml import (
     MetaTraining,
     load_pretrained,
 )
-from maml.config import RECIPES, NetworkSettings, Recipe, from_plain
+from maml.config import NetworkSettings, Recipe, from_plain
+from maml.recipes import RECIPES
 from maml.runs import RunFolder, log_record, notebook_line, train_in_folder
 
 STEP = MetaStep("meta", 9, 300, 8 / 300, 0.987, 0.6917, 0.094)
@@ -194,7 +195,8 @@ import dataclasses, functools, sys
 import maml.__main__ as program
 import maml.runs
 from maml.calibrate import calibrate
-from maml.config import RECIPES, EpisodeShape, NetworkSettings, Pretraining
+from maml.config import EpisodeShape, NetworkSettings, Pretraining
+from maml.recipes import RECIPES
 from maml.data.synthetic import generate_alphabets
 
 maml.train.calibrate = functools.partial(calibrate, rounds=1)

@@ -13,17 +13,17 @@ import pytest
 from PIL import Image, ImageDraw
 
 import maml
-from maml.demo.sketchpad import (
+from maml.demo.sketchpad import Sketchpad
+from maml.demo.strings import STRINGS
+from maml.sessions.document import (
     LARGEST_PICTURE,
     LARGEST_TEXT,
     Document,
     Drawing,
-    Sketchpad,
     example_sets,
     parse_document,
     parse_drawing,
 )
-from maml.demo.strings import STRINGS
 
 LINE = [[100, 100], [900, 900]]
 

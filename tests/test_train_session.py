@@ -15,20 +15,12 @@ from typing import Any
 import pytest
 
 from maml.checkpoint import load_pretrained
-from maml.config import RECIPES, EpisodeShape, Recipe
-from maml.demo.train_session import (
-    SETTINGS,
-    Run,
-    ThinnedCurve,
-    TrainingSlots,
-    TrainSession,
-    changes_of,
-    follow,
-    limit_from_environment,
-    recipe_of,
-    values_of,
-)
-from maml.demo.training_process import Job
+from maml.config import EpisodeShape, Recipe
+from maml.recipes import RECIPES
+from maml.sessions.form import SETTINGS, changes_of, recipe_of, values_of
+from maml.sessions.process import Job
+from maml.sessions.progress import Run, ThinnedCurve
+from maml.sessions.visitors import TrainingSlots, TrainSession, follow, limit_from_environment
 
 # ---- settings
 

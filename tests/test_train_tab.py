@@ -12,10 +12,10 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from maml.config import RECIPES
-from maml.demo.train_session import SETTINGS, values_of
 from maml.demo.train_strings import TRAIN_STRINGS
 from maml.demo.train_tab import TrainingBoard, TrainTab, WeightsBanner, build_train_tab
+from maml.recipes import RECIPES
+from maml.sessions.form import SETTINGS, values_of
 
 
 def build(folder: Path) -> tuple[gr.Blocks, TrainTab]:

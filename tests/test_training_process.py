@@ -21,10 +21,11 @@ import pytest
 from PIL import Image
 
 from maml.checkpoint import load_pretrained
-from maml.config import RECIPES, InnerLoop, NetworkSettings, Recipe
-from maml.demo.train_session import recipe_of, values_of
-from maml.demo.training_process import Job, TrainingProcess
+from maml.config import InnerLoop, NetworkSettings, Recipe
+from maml.recipes import RECIPES
 from maml.runs import RunFolder
+from maml.sessions.form import recipe_of, values_of
+from maml.sessions.process import Job, TrainingProcess
 
 ROOT = Path(__file__).parents[1]
 
@@ -171,7 +172,7 @@ def test_killed_it_says_so_and_its_records_stay(tmp_path: Path) -> None:
 def test_it_does_not_outlive_the_app(tmp_path: Path, ending: signal.Signals) -> None:
     script = (
         "import sys, threading\n"
-        "from training_process import Job, TrainingProcess\n"  # without Gradio: it starts sooner
+        "from maml.sessions.process import Job, TrainingProcess\n"
         "job = Job.from_line(sys.stdin.readline())\n"
         "begun = threading.Event()\n"
         "process = TrainingProcess(job, lambda record: record['kind'] == 'step' and begun.set())\n"
@@ -182,7 +183,6 @@ def test_it_does_not_outlive_the_app(tmp_path: Path, ending: signal.Signals) -> 
     )
     app = subprocess.Popen(
         [sys.executable, "-c", script],
-        cwd=ROOT / "maml" / "demo",
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

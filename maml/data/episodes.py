@@ -2,112 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from maml.config import LARGEST_WAYS, EpisodeShape, Part, Split
+from maml.config import LARGEST_WAYS, EpisodeShape
+from maml.data.augment import TURNS, redraw, turn
+from maml.data.characters import CharacterSet
 from maml.drawing import INK_SIZE
-
-_NOTEBOOK_SHARE = 1200 / 1623
-"""The notebook trains on the first 1,200 of Omniglot's 1,623 characters."""
-
-
-@dataclass(frozen=True, eq=False)
-class CharacterSet:
-    """Drawings sorted by character, as ink.
-
-    Args:
-        images: uint8 (characters, drawings, 28, 28), 255 = ink.
-        characters: a name for each character.
-        alphabets: the alphabet of each character.
-        background: for each character, whether it belongs to the background set (for training).
-    """
-
-    images: NDArray[np.uint8]
-    characters: tuple[str, ...]
-    alphabets: tuple[str, ...]
-    background: tuple[bool, ...]
-
-    def __post_init__(self) -> None:
-        shape = self.images.shape
-        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[2:] != (INK_SIZE, INK_SIZE):
-            raise ValueError(
-                f"images came as {self.images.dtype} {shape}; "
-                f"wanted uint8 (characters, drawings, {INK_SIZE}, {INK_SIZE})."
-            )
-        for name in ("characters", "alphabets", "background"):
-            if len(getattr(self, name)) != len(self.images):
-                raise ValueError(
-                    f"{name} has {len(getattr(self, name))} entries for {len(self.images)} "
-                    "characters; there must be one for each."
-                )
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def drawings(self) -> int:
-        """Drawings of each character."""
-        return int(self.images.shape[1])
-
-    def split(self, protocol: Split, part: Part) -> CharacterSet:
-        """The characters that train or test under a protocol.
-
-        Args:
-            protocol: "alphabets" (Lake's: background alphabets train, evaluation alphabets test)
-                or "notebook" (the first 1,200 of 1,623 characters train, in the order of the set;
-                the same share of a smaller set).
-            part: "train" or "test".
-
-        Raises:
-            ValueError: if protocol or part is unknown.
-        """
-        if protocol not in get_args(Split) or part not in get_args(Part):
-            raise ValueError(
-                f"There is no split {protocol!r}, {part!r}; protocols are "
-                f"{', '.join(get_args(Split))}, parts are {', '.join(get_args(Part))}."
-            )
-        if protocol == "alphabets":
-            trains = np.array(self.background, dtype=bool)
-        else:
-            trains = np.arange(len(self)) < round(len(self) * _NOTEBOOK_SHARE)
-        return self.choose(np.flatnonzero(trains if part == "train" else ~trains))
-
-    def hold_out(self, alphabets: int) -> tuple[CharacterSet, CharacterSet]:
-        """Part `alphabets` whole alphabets, evenly spread over the sorted names, from the others.
-
-        Returns:
-            The others and the held-out ones.
-
-        Raises:
-            ValueError: if no alphabet would remain.
-        """
-        names = sorted(set(self.alphabets))
-        if not 0 < alphabets < len(names):
-            raise ValueError(
-                f"{alphabets} of {len(names)} alphabets cannot be held out; "
-                "at least one must be held out and one must remain."
-            )
-        chosen = {names[int((k + 0.5) * len(names) / alphabets)] for k in range(alphabets)}
-        held = np.array([alphabet in chosen for alphabet in self.alphabets])
-        return self.choose(np.flatnonzero(~held)), self.choose(np.flatnonzero(held))
-
-    def choose(self, indices: Iterable[int]) -> CharacterSet:
-        """The characters at `indices`, in that order."""
-        rows = list(indices)
-        return CharacterSet(
-            images=self.images[rows],
-            characters=tuple(self.characters[row] for row in rows),
-            alphabets=tuple(self.alphabets[row] for row in rows),
-            background=tuple(self.background[row] for row in rows),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,82 +222,3 @@ class EpisodeSampler:
             rows = torch.randperm(len(self.data), generator=self.generator)[: shape.ways]
         order = torch.rand(len(rows), self.data.drawings, generator=self.generator).argsort(dim=1)
         return rows, order[:, : shape.drawings]
-
-
-TURNS = 8
-"""Ways to lay a sheet of paper, from either side: as many characters are made of one."""
-
-
-def turn(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn or mirror each character: a turned character counts as another character.
-
-    Args:
-        images: (characters, drawings, 28, 28).
-        turns: int (characters,) in [0, 8): quarter turns, and from 4 on of the mirror image.
-    """
-    turned = images.clone()
-    for kind in range(1, TURNS):
-        chosen = turns == kind
-        sheet = images[chosen].flip(-1) if kind >= 4 else images[chosen]
-        turned[chosen] = torch.rot90(sheet, kind % 4, (-2, -1))
-    return turned
-
-
-@dataclass(frozen=True)
-class Hand:
-    """How far another hand may stray, each drawn uniformly from plus and minus this much.
-
-    Args:
-        turn: rotation, radians.
-        slant: horizontal shear, dimensionless.
-        stretch: change of width and of height, as a share.
-        shift: in pixels of the ink picture.
-        bend: smooth warp of the paper, in pixels.
-        thickness: change of the pen's width, as a share of a pixel on either side of a line.
-    """
-
-    turn: float = 0.22
-    slant: float = 0.22
-    stretch: float = 0.15
-    shift: float = 1.5
-    bend: float = 0.7
-    thickness: float = 0.3
-
-
-def redraw(images: Tensor, generator: torch.Generator, hand: Hand | None = None) -> Tensor:
-    """Draw each picture again by another hand.
-
-    Args:
-        images: ink, float32 (n, 28, 28).
-        generator: source of the randomness.
-        hand: how far hands may stray.
-
-    Returns:
-        Ink of the same shape, values in [0, 1].
-    """
-    hand = hand or Hand()
-    count, side = len(images), images.shape[-1]
-
-    def spread(limit: float, *size: int) -> Tensor:
-        return (torch.rand(count, *size, generator=generator) * 2 - 1) * limit
-
-    angle, slant = spread(hand.turn), spread(hand.slant)
-    wide, high = 1 + spread(hand.stretch), 1 + spread(hand.stretch)
-    shift = spread(hand.shift * 2 / side, 2)
-    cosine, sine = angle.cos(), angle.sin()
-    across = torch.stack([cosine / wide, (sine + slant) / wide, shift[:, 0]], dim=1)
-    down = torch.stack([-sine / high, cosine / high, shift[:, 1]], dim=1)
-    grid = functional.affine_grid(
-        torch.stack([across, down], dim=1), [count, 1, side, side], align_corners=False
-    )
-    if hand.bend:
-        waves = spread(hand.bend * 2 / side, 2, 4, 4)
-        smooth = functional.interpolate(waves, size=(side, side), mode="bicubic")
-        grid = grid + smooth.permute(0, 2, 3, 1)
-    ink = functional.grid_sample(images[:, None], grid, align_corners=False)
-    if hand.thickness:
-        amount = spread(hand.thickness)[:, None, None, None]
-        thicker = functional.max_pool2d(ink, 3, stride=1, padding=1)
-        thinner = -functional.max_pool2d(-ink, 3, stride=1, padding=1)
-        ink = ink + amount.clamp(min=0) * (thicker - ink) + (-amount).clamp(min=0) * (thinner - ink)
-    return ink[:, 0].clamp(0, 1)

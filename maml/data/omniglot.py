@@ -13,9 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import time
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +22,13 @@ import numpy as np
 import pooch
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
-from maml.data.episodes import CharacterSet
-from maml.data.stored import DAMAGES, cache_folder, read_stored, store
-from maml.drawing import FRAMINGS, INK_SIZE, ROAD_VERSION, Framing, image_to_ink
+from maml.config import Framing
+from maml.data.characters import CharacterSet
+from maml.data.download import DownloadBar, Progress, TerminalBar, throttled
+from maml.data.stored import Content, cache_folder, read_files, read_stored, store
+from maml.drawing import FRAMINGS, INK_SIZE, ROAD_VERSION, image_to_ink
 
-Progress = Callable[[str, int, int], None]
-"""Called as ``progress(task, done, total)``; `total` is 0 where it is not known."""
-
-_REPORT_SECONDS = 0.2
 # Where the zips or folders lie in: a plain folder, a clone of the data set's repository, and a
 # torchvision root.
 _LAYOUTS = ("", "python", "omniglot-py")
@@ -139,7 +134,7 @@ def load_omniglot(
     """
     if framing not in FRAMINGS:
         raise ValueError(f"Unknown framing {framing!r}; choose one of {', '.join(FRAMINGS)}.")
-    report = _now_and_then(progress or _TerminalBar())
+    report = throttled(progress or TerminalBar())
     folder = cache_folder() if cache is None else Path(cache).expanduser()
     paths = _find(root, folder, edition, download, report)
     key = _digest(str(ROAD_VERSION), framing, *map(_identity, paths))
@@ -164,8 +159,8 @@ def original_pictures(
     Raises:
         FileNotFoundError, ValueError, OSError: as `load_omniglot`.
     """
-    paths = _find(root, cache_folder(), edition, True, _TerminalBar())
-    contents = {key: picture for path in paths for key, picture in _contents(path, ".png").items()}
+    paths = _find(root, cache_folder(), edition, True, TerminalBar())
+    contents = {key: picture for path in paths for key, picture in read_files(path, ".png").items()}
     names: dict[str, list[tuple[str, str, str]]] = {}
     for key in sorted(contents):
         names.setdefault(f"{key[0]}/{key[1]}", []).append(key)
@@ -173,13 +168,6 @@ def original_pictures(
         for key in names[character]:
             with Image.open(io.BytesIO(contents[key])) as image:
                 yield image.convert("L")
-
-
-def stroke_file(root: str | os.PathLike[str] | None = None) -> Path | None:
-    """Where the stroke file of five background alphabets lies beside the zips, or None."""
-    named = root or os.environ.get("OMNIGLOT_DIR") or cache_folder()
-    place = Path(named).expanduser() / "strokes_background_small1.zip"
-    return place if place.exists() else None
 
 
 def describe(data: CharacterSet) -> dict[str, Any]:
@@ -203,87 +191,6 @@ def describe(data: CharacterSet) -> dict[str, Any]:
         "pictures": characters * drawings,
         **halves,
     }
-
-
-@dataclass(frozen=True)
-class PenDrawing:
-    """One drawing as the pen moved.
-
-    Args:
-        alphabet: its alphabet.
-        character: its character, named as in `CharacterSet.characters`.
-        drawing: which of the character's drawings it is, from 0; the same index as in `images`.
-        strokes: float64 arrays of shape (n_points, 2), x to the right and y downwards, in the
-            pixels of the original 105 x 105 picture.
-    """
-
-    alphabet: str
-    character: str
-    drawing: int
-    strokes: tuple[NDArray[np.float64], ...]
-
-
-def load_strokes(path: str | os.PathLike[str]) -> list[PenDrawing]:
-    """Read the pen strokes of Omniglot drawings.
-
-    Args:
-        path: a zip such as ``strokes_background_small1.zip``, or the extracted folder.
-
-    Returns:
-        All drawings, sorted by alphabet, character and drawing.
-
-    Raises:
-        FileNotFoundError: if there is nothing at `path`.
-        ValueError: if the zip is damaged, a file is not in the data set's format, or there is none.
-    """
-    place = Path(path).expanduser()
-    if not place.exists():
-        raise FileNotFoundError(
-            f"There is no {place}; name a zip or a folder of Omniglot stroke files."
-        )
-    drawings = [
-        PenDrawing(
-            alphabet,
-            f"{alphabet}/{character}",
-            _drawing_index(name, place),
-            _parse_strokes(content, f"{place}: {alphabet}/{character}/{name}"),
-        )
-        for (alphabet, character, name), content in sorted(_contents(place, ".txt").items())
-    ]
-    if not drawings:
-        raise ValueError(
-            f"{place} holds no stroke files; wanted .txt files in alphabet/character folders."
-        )
-    return drawings
-
-
-def _drawing_index(name: str, place: Path) -> int:
-    try:
-        return int(Path(name).stem.rpartition("_")[2]) - 1
-    except ValueError:
-        raise ValueError(
-            f"{place}: the stroke file {name} does not end in the number of its drawing, "
-            "as 0108_01.txt does; take it out."
-        ) from None
-
-
-def _parse_strokes(content: bytes, where: str) -> tuple[NDArray[np.float64], ...]:
-    """Read lines "x,y,milliseconds" between START and BREAK; y points up in the file."""
-    strokes: list[NDArray[np.float64]] = []
-    points: list[tuple[float, float]] = []
-    try:
-        for line in content.decode("ascii").split():
-            if line == "BREAK":
-                strokes.append(np.array(points, dtype=np.float64).reshape(-1, 2))
-                points = []
-            elif line != "START":
-                x, y, _ = line.split(",")
-                points.append((float(x), -float(y)))
-    except ValueError as error:
-        raise ValueError(f"{where} is not a stroke file ({error}); fetch it again.") from error
-    if points or not strokes:
-        raise ValueError(f"{where} ends within a stroke; fetch it again.")
-    return tuple(strokes)
 
 
 def _find(
@@ -336,7 +243,7 @@ def _download(edition: Edition, folder: Path, report: Progress) -> None:
         retry_if_failed=3,
     )
     for name in fetcher.registry:
-        bar = _DownloadBar(report, f"Downloading {name}")
+        bar = DownloadBar(report, f"Downloading {name}")
         try:
             fetcher.fetch(name, downloader=pooch.HTTPDownloader(progressbar=bar, chunk_size=65536))
         except (OSError, ValueError) as error:
@@ -345,55 +252,6 @@ def _download(edition: Edition, folder: Path, report: Progress) -> None:
                 "Check the connection and the room on the disk and try again, or fetch the zips by "
                 "other means and name their folder (OMNIGLOT_DIR)."
             ) from error
-
-
-def _now_and_then(report: Progress) -> Progress:
-    """The first and the last word of each task, and between them a few a second."""
-    spoken: dict[str, float] = {}
-
-    def sometimes(task: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        ended = bool(total) and done >= total
-        if ended or task not in spoken or now - spoken[task] >= _REPORT_SECONDS:
-            spoken[task] = now
-            report(task, done, total)
-
-    return sometimes
-
-
-class _DownloadBar:
-    """What pooch asks of a progress bar, passed on as `Progress`."""
-
-    def __init__(self, report: Progress, task: str) -> None:
-        self._report, self._task = report, task
-        self._done = self.total = 0
-
-    def update(self, size: int) -> None:
-        # Pooch counts whole chunks, so the last one overshoots.
-        self._done = min(self._done + size, self.total or self._done + size)
-        self._report(self._task, self._done, self.total)
-
-    def reset(self) -> None:
-        self._done = 0
-
-    def close(self) -> None:
-        pass
-
-
-class _TerminalBar:
-    """`Progress` as a bar on standard error; silent where that is not a terminal."""
-
-    def __init__(self) -> None:
-        self._task = ""
-        self._bar: Any = None
-
-    def __call__(self, task: str, done: int, total: int) -> None:
-        if task != self._task:
-            self._task = task
-            self._bar = tqdm(desc=task, total=total or None, unit_scale=True, disable=None)
-        self._bar.update(done - self._bar.n)
-        if total and done >= total:
-            self._bar.close()
 
 
 def _digest(*words: str) -> str:
@@ -411,38 +269,6 @@ def _identity(path: Path) -> str:
         return _digest(*(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}.") from error
-
-
-Content = dict[tuple[str, str, str], bytes]
-"""(alphabet, character, file name) -> the file."""
-
-
-def _contents(path: Path, suffix: str) -> Content:
-    """Read all files of one kind, whatever folders lie above their alphabets."""
-    files = _zip_files(path, suffix) if path.is_file() else _folder_files(path, suffix)
-    try:
-        return {
-            (parts[-3], parts[-2], parts[-1]): content
-            for parts, content in files
-            # Some zips hold an operating system's notes beside each file.
-            if len(parts) >= 3 and "__MACOSX" not in parts and not parts[-1].startswith(".")
-        }
-    except DAMAGES as error:
-        raise ValueError(
-            f"{path} is damaged or incomplete: {error}. Delete it and fetch it again."
-        ) from error
-
-
-def _zip_files(path: Path, suffix: str) -> Iterator[tuple[tuple[str, ...], bytes]]:
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if name.endswith(suffix):
-                yield tuple(name.split("/")), archive.read(name)
-
-
-def _folder_files(path: Path, suffix: str) -> Iterator[tuple[tuple[str, ...], bytes]]:
-    for file in path.rglob(f"*{suffix}"):
-        yield (path.name, *file.relative_to(path).parts), file.read_bytes()
 
 
 def _check(path: Path, half: Half, drawings: int, content: Content) -> None:
@@ -478,7 +304,7 @@ def _check(path: Path, half: Half, drawings: int, content: Content) -> None:
 def _decode(
     paths: list[Path], framing: Framing, edition: Edition, report: Progress
 ) -> CharacterSet:
-    contents = [_contents(path, ".png") for path in paths]
+    contents = [read_files(path, ".png") for path in paths]
     for path, half, content in zip(paths, edition.halves, contents, strict=True):
         _check(path, half, edition.drawings, content)
     total = sum(map(len, contents))

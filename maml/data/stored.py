@@ -7,12 +7,13 @@ import tempfile
 import warnings
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pooch
 
-from maml.data.episodes import CharacterSet
+from maml.data.characters import CharacterSet
 
 _log = logging.getLogger(__name__)
 DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
@@ -66,3 +67,35 @@ def store(data: CharacterSet, path: Path) -> None:
     finally:
         if unfinished is not None:
             unfinished.unlink(missing_ok=True)
+
+
+Content = dict[tuple[str, str, str], bytes]
+"""(alphabet, character, file name) -> the file."""
+
+
+def read_files(path: Path, suffix: str) -> Content:
+    """Read all files of one kind, whatever folders lie above their alphabets."""
+    files = _zip_files(path, suffix) if path.is_file() else _folder_files(path, suffix)
+    try:
+        return {
+            (parts[-3], parts[-2], parts[-1]): content
+            for parts, content in files
+            # Some zips hold an operating system's notes beside each file.
+            if len(parts) >= 3 and "__MACOSX" not in parts and not parts[-1].startswith(".")
+        }
+    except DAMAGES as error:
+        raise ValueError(
+            f"{path} is damaged or incomplete: {error}. Delete it and fetch it again."
+        ) from error
+
+
+def _zip_files(path: Path, suffix: str) -> Iterator[tuple[tuple[str, ...], bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith(suffix):
+                yield tuple(name.split("/")), archive.read(name)
+
+
+def _folder_files(path: Path, suffix: str) -> Iterator[tuple[tuple[str, ...], bytes]]:
+    for file in path.rglob(f"*{suffix}"):
+        yield (path.name, *file.relative_to(path).parts), file.read_bytes()

@@ -20,10 +20,11 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import correlate1d, gaussian_filter
 
 from maml import drawing as road
-from maml.data.episodes import CharacterSet
-from maml.data.omniglot import PenDrawing
+from maml.config import Framing
+from maml.data.characters import CharacterSet
 from maml.data.stored import cache_folder, read_stored, store
-from maml.drawing import FRAMINGS, INK_SIZE, Framing, image_to_ink, strokes_to_image
+from maml.data.strokes import PenDrawing
+from maml.drawing import FRAMINGS, INK_SIZE, image_to_ink, strokes_to_image
 
 Points = NDArray[np.float64]
 """Points of a line, (n, 2): x to the right, y downwards.  A plan's lie in about [-1, 1]."""

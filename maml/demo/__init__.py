@@ -9,11 +9,12 @@ from typing import Any
 import gradio as gr
 
 import maml
-from maml.demo.draw_tab import build_draw_tab, warm_up
-from maml.demo.sketchpad import Document
+from maml.demo.draw_tab import build_draw_tab
 from maml.demo.strings import STRINGS
 from maml.demo.train_tab import WeightsBanner, build_train_tab
 from maml.model import MetaNetwork
+from maml.sessions.answers import warm_up
+from maml.sessions.document import Document
 
 __all__ = ["LAUNCH", "STRINGS", "build_demo"]
 

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
-Language = Literal["en", "zh"]
+from maml.sessions.document import Language
 
 _EN = {
     # the page
@@ -240,3 +241,8 @@ _ZH = {
 
 STRINGS: dict[Language, dict[str, str]] = {"en": _EN, "zh": _ZH}
 """All texts by language and key."""
+
+
+def worded(record: Mapping[str, Any], language: Language) -> str:
+    """A coded problem in words: the text of its `code`, filled in with its other entries."""
+    return STRINGS[language][record["code"]].format(**record)

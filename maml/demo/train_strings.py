@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maml.demo.strings import Language
+from maml.sessions.document import Language
 
 _EN = {
     # what to do

@@ -1,6 +1,6 @@
 """The Train tab: settings, a board that shows a training while it runs, and what to do with it.
 
-The trainings themselves are `maml.demo.train_session`'s business; here its runs are put on a page.
+The trainings themselves are `maml.sessions.visitors`' business; here its runs are put on a page.
 """
 
 from __future__ import annotations
@@ -19,22 +19,16 @@ from typing import Any
 import gradio as gr
 import torch
 
-from maml.config import RECIPES, Recipe
+from maml.config import Recipe
 from maml.demo.component import AssetComponent, asset, drop_stub, page_settings, script_of
-from maml.demo.hub import push_to_hub
-from maml.demo.strings import Language
-from maml.demo.train_session import (
-    SETTINGS,
-    Run,
-    TrainingSlots,
-    TrainSession,
-    follow,
-    limit_from_environment,
-    recipe_of,
-    values_of,
-)
 from maml.demo.train_strings import TRAIN_STRINGS
-from maml.demo.training_process import SOURCE_NAMES
+from maml.recipes import RECIPES
+from maml.sessions.document import Language
+from maml.sessions.form import SETTINGS, recipe_of, values_of
+from maml.sessions.hub import push_to_hub
+from maml.sessions.process import SOURCE_NAMES
+from maml.sessions.progress import Run
+from maml.sessions.visitors import TrainingSlots, TrainSession, follow, limit_from_environment
 
 _RECIPE = "quick"
 _UNWATCHED_SECONDS = 1.0

@@ -30,6 +30,9 @@
     (STRINGS[language][key] ?? STRINGS.en[key] ?? key).replace(/\{(\w+)\}/g,
       (whole, name) => (name in values ? String(values[name]) : whole));
 
+  /** Problems that the server found, each a code and what its words need. */
+  const worded = (problems) => problems.map((one) => t(one.code, one)).join(" ");
+
   const nameOf = (letter) => t("symbol_name", { letter });
   let history = D.newHistory(SketchStorage.keptDocument() ?? D.emptyDocument(nameOf));
   let view;
@@ -123,7 +126,7 @@
       history = { ...history, present: D.setSteps(now(), news.steps) };
       view.show(now(), flags());
     }
-    if (news.error) view.message(news.error, "bad");
+    if (news.problems) view.message(worded(news.problems), "bad");
     view.showAnswer(answer);
     root.dataset.answered = String(news.revision);
   }
@@ -292,8 +295,8 @@
     const news = JSON.parse(props.mixups || "null");
     const doc = news && asked.get(news.revision);
     if (!doc) return;
-    if (news.error) {
-      view.message(news.error, "bad");
+    if (news.problems) {
+      view.message(worded(news.problems), "bad");
       view.showCheck(null);
       return;
     }

@@ -1,0 +1,107 @@
+"""Character sets and their splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maml.config import Part, Split
+from maml.drawing import INK_SIZE
+
+_NOTEBOOK_SHARE = 1200 / 1623
+"""The notebook trains on the first 1,200 of Omniglot's 1,623 characters."""
+
+
+@dataclass(frozen=True, eq=False)
+class CharacterSet:
+    """Drawings sorted by character, as ink.
+
+    Args:
+        images: uint8 (characters, drawings, 28, 28), 255 = ink.
+        characters: a name for each character.
+        alphabets: the alphabet of each character.
+        background: for each character, whether it belongs to the background set (for training).
+    """
+
+    images: NDArray[np.uint8]
+    characters: tuple[str, ...]
+    alphabets: tuple[str, ...]
+    background: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        shape = self.images.shape
+        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[2:] != (INK_SIZE, INK_SIZE):
+            raise ValueError(
+                f"images came as {self.images.dtype} {shape}; "
+                f"wanted uint8 (characters, drawings, {INK_SIZE}, {INK_SIZE})."
+            )
+        for name in ("characters", "alphabets", "background"):
+            if len(getattr(self, name)) != len(self.images):
+                raise ValueError(
+                    f"{name} has {len(getattr(self, name))} entries for {len(self.images)} "
+                    "characters; there must be one for each."
+                )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def drawings(self) -> int:
+        """Drawings of each character."""
+        return int(self.images.shape[1])
+
+    def split(self, protocol: Split, part: Part) -> CharacterSet:
+        """The characters that train or test under a protocol.
+
+        Args:
+            protocol: "alphabets" (Lake's: background alphabets train, evaluation alphabets test)
+                or "notebook" (the first 1,200 of 1,623 characters train, in the order of the set;
+                the same share of a smaller set).
+            part: "train" or "test".
+
+        Raises:
+            ValueError: if protocol or part is unknown.
+        """
+        if protocol not in get_args(Split) or part not in get_args(Part):
+            raise ValueError(
+                f"There is no split {protocol!r}, {part!r}; protocols are "
+                f"{', '.join(get_args(Split))}, parts are {', '.join(get_args(Part))}."
+            )
+        if protocol == "alphabets":
+            trains = np.array(self.background, dtype=bool)
+        else:
+            trains = np.arange(len(self)) < round(len(self) * _NOTEBOOK_SHARE)
+        return self.choose(np.flatnonzero(trains if part == "train" else ~trains))
+
+    def hold_out(self, alphabets: int) -> tuple[CharacterSet, CharacterSet]:
+        """Part `alphabets` whole alphabets, evenly spread over the sorted names, from the others.
+
+        Returns:
+            The others and the held-out ones.
+
+        Raises:
+            ValueError: if no alphabet would remain.
+        """
+        names = sorted(set(self.alphabets))
+        if not 0 < alphabets < len(names):
+            raise ValueError(
+                f"{alphabets} of {len(names)} alphabets cannot be held out; "
+                "at least one must be held out and one must remain."
+            )
+        chosen = {names[int((k + 0.5) * len(names) / alphabets)] for k in range(alphabets)}
+        held = np.array([alphabet in chosen for alphabet in self.alphabets])
+        return self.choose(np.flatnonzero(~held)), self.choose(np.flatnonzero(held))
+
+    def choose(self, indices: Iterable[int]) -> CharacterSet:
+        """The characters at `indices`, in that order."""
+        rows = list(indices)
+        return CharacterSet(
+            images=self.images[rows],
+            characters=tuple(self.characters[row] for row in rows),
+            alphabets=tuple(self.alphabets[row] for row in rows),
+            background=tuple(self.background[row] for row in rows),
+        )

@@ -1,0 +1,1 @@
+"""What the app remembers and does for a visitor.  Nothing here imports Gradio."""

@@ -1,0 +1,214 @@
+"""Settings of the page, and the recipe they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from maml.config import (
+    LARGEST_WAYS,
+    EpisodeShape,
+    InnerLoop,
+    MetaTraining,
+    NetworkSettings,
+    Pretraining,
+    Recipe,
+)
+from maml.recipes import RECIPES
+
+DRAWINGS = 20
+"""Drawings of each character, in Omniglot as in the generated alphabets."""
+
+# ---- settings ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One number or switch on the page.
+
+    Args:
+        key: its name in a mapping of values, and of its texts.
+        low: the smallest value that makes sense on the page; None for a switch.
+        high: the greatest.
+        whole: whether only whole numbers do.
+    """
+
+    key: str
+    low: float | None = None
+    high: float | None = None
+    whole: bool = True
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is on or off."""
+        return self.low is None
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("ways", 2, LARGEST_WAYS),
+    Setting("shots", 1, 10),
+    Setting("queries", 1, 15),
+    Setting("within_alphabet"),
+    Setting("inner_steps", 1, 10),
+    Setting("evaluation_steps", 0, 20),
+    Setting("inner_rate", 0.0001, 100, whole=False),
+    Setting("learned_rates"),
+    Setting("second_order"),
+    Setting("outer_rate", 0.00001, 0.1, whole=False),
+    Setting("cosine"),
+    Setting("meta_batch", 1, 32),
+    Setting("pretraining", 0, 50_000),
+    Setting("augment"),
+    Setting("channels", 4, 128),
+    Setting("iterations", 0, 100_000),
+    Setting("epoch", 1, 10_000),
+    Setting("evaluation_tasks", 10, 2_000),
+    Setting("seed", 0, 2**31 - 1),
+)
+"""Every setting of a recipe that the page offers, in the order of the page."""
+
+
+def values_of(recipe: Recipe) -> dict[str, Any]:
+    """What the page shows for a recipe, by the keys of `SETTINGS`."""
+    training = recipe.training
+    shape = training.shapes[0]
+    return {
+        "ways": shape.ways,
+        "shots": shape.shots,
+        "queries": shape.queries,
+        "within_alphabet": shape.within_alphabet,
+        "inner_steps": training.inner.steps,
+        "evaluation_steps": training.inner.evaluation_steps,
+        "inner_rate": training.inner.rate,
+        "learned_rates": training.inner.learned_rates,
+        "second_order": training.inner.second_order,
+        "outer_rate": training.outer_rate,
+        "cosine": training.cosine,
+        "meta_batch": training.meta_batch,
+        "pretraining": training.pretraining.episodes if training.pretraining else 0,
+        "augment": training.augment,
+        "channels": recipe.network.channels,
+        "iterations": training.iterations,
+        "epoch": training.epoch,
+        "evaluation_tasks": training.evaluation_tasks,
+        "seed": recipe.seed,
+    }
+
+
+def recipe_of(name: str, values: Mapping[str, Any]) -> Recipe:
+    """The recipe that the page's values describe; unchanged values give the named one itself.
+
+    Args:
+        name: of the recipe that the values started from.
+        values: by the keys of `SETTINGS`.
+
+    Raises:
+        ValueError: if a value is out of range, or the values cannot work together.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"There is no recipe {name!r}; there are {', '.join(RECIPES)}.")
+    base = RECIPES[name]
+    checked = {setting.key: _checked(setting, values.get(setting.key)) for setting in SETTINGS}
+    if checked == values_of(base):
+        return base
+    recipe = _rebuilt(base, checked)
+    _check_together(recipe)
+    return recipe
+
+
+def _checked(setting: Setting, value: Any) -> Any:
+    name = setting.key.replace("_", " ")
+    if setting.is_switch:
+        return bool(value)
+    assert setting.low is not None and setting.high is not None
+    fits = (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and setting.low <= value <= setting.high
+        and (not setting.whole or value == int(value))
+    )
+    if not fits:
+        kind = "a whole number" if setting.whole else "a number"
+        raise ValueError(
+            f"{name} must be {kind} from {setting.low:g} to {setting.high:,}; {value!r} came."
+        )
+    return int(value) if setting.whole else float(value)
+
+
+def _rebuilt(base: Recipe, values: Mapping[str, Any]) -> Recipe:
+    training = base.training
+    shape = EpisodeShape(
+        values["ways"], values["shots"], values["queries"], values["within_alphabet"]
+    )
+    # A recipe may mix several shapes; who asks for another one trains on that alone.
+    same_shape = shape == training.shapes[0]
+    episodes = values["pretraining"]
+    pretraining = training.pretraining or Pretraining(episodes=1, ways=20)
+    return replace(
+        base,
+        network=NetworkSettings(
+            kind=base.network.kind,
+            channels=values["channels"],
+            ways=values["ways"] if base.network.kind == "notebook" else base.network.ways,
+            adaptable=base.network.adaptable,
+        ),
+        training=MetaTraining(
+            shapes=training.shapes if same_shape else (shape,),
+            inner=InnerLoop(
+                steps=values["inner_steps"],
+                evaluation_steps=values["evaluation_steps"],
+                rate=values["inner_rate"],
+                learned_rates=values["learned_rates"],
+                second_order=values["second_order"],
+            ),
+            meta_batch=values["meta_batch"],
+            iterations=values["iterations"],
+            epoch=values["epoch"],
+            outer_rate=values["outer_rate"],
+            cosine=values["cosine"],
+            first_order_iterations=training.first_order_iterations,
+            multi_step_iterations=training.multi_step_iterations,
+            pretraining=replace(pretraining, episodes=episodes) if episodes else None,
+            augment=values["augment"],
+            split=training.split,
+            validation=training.validation,
+            evaluation=training.evaluation if same_shape else shape,
+            evaluation_tasks=values["evaluation_tasks"],
+            transductive=training.transductive,
+        ),
+        seed=values["seed"],
+    )
+
+
+def _check_together(recipe: Recipe) -> None:
+    """Refuse what the settings classes allow one by one but no data or network can serve."""
+    training = recipe.training
+    for shape in (*training.shapes, training.evaluation):
+        if shape.drawings > DRAWINGS:
+            raise ValueError(
+                f"{shape.shots} shots and {shape.queries} queries need {shape.drawings} drawings "
+                f"of each character, but there are {DRAWINGS}; ask for fewer."
+            )
+    if recipe.network.kind == "notebook":
+        if training.pretraining is not None:
+            raise ValueError(
+                "The notebook's network has a head for a fixed number of ways and cannot be "
+                "pre-trained; set pre-training to 0 or take another recipe."
+            )
+        if training.inner.learned_rates:
+            raise ValueError(
+                "The notebook's network has no learned inner rates; switch them off or take "
+                "another recipe."
+            )
+        if any(shape.within_alphabet for shape in training.shapes):
+            raise ValueError(
+                "Tasks within one alphabet may have fewer ways, and the notebook's network has a "
+                "fixed number; switch that off or take another recipe."
+            )
+
+
+def changes_of(recipe: Recipe) -> dict[str, Any]:
+    """The settings in which a recipe departs from the one it is named after."""
+    base = values_of(RECIPES[recipe.name])
+    return {key: value for key, value in values_of(recipe).items() if value != base[key]}
