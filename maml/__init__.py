@@ -10,6 +10,8 @@ from maml.drawing import image_to_ink, strokes_to_image
 from maml.evaluate import EvaluationResult, evaluate
 from maml.train import MetaStep, meta_train
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AdaptationStep",
     "AdaptedLearner",

@@ -365,6 +365,11 @@ def _bench(options: argparse.Namespace) -> None:
             print(f"{row.what}: median {row.median_ms:.1f} ms, 95th percentile {row.p95_ms:.1f} ms")
 
 
-if __name__ == "__main__":
+def console_script() -> NoReturn:
+    """Run `main` as a program of its own: SIGTERM stops it as Ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    console_script()

@@ -28,8 +28,12 @@ from maml.config import InnerLoop, MetaTraining, NetworkSettings, from_plain, to
 from maml.drawing import FRAMINGS
 from maml.model import MetaNetwork, build_model
 
-BUNDLED = Path(__file__).resolve().parent.parent / "weights" / "flagship.safetensors"
-"""The weights that ship with the repository."""
+_INSTALLED = Path(__file__).resolve().parent / "weights"
+WEIGHTS = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "weights"
+"""The folder of the bundled weights: inside an installed package, beside the package in a checkout.
+"""
+BUNDLED = WEIGHTS / "flagship.safetensors"
+"""The weights that `load_pretrained()` loads."""
 
 _FORMAT = "maml-sketchpad/1"
 _LONGEST_WRITE = 60.0
@@ -230,8 +234,9 @@ def _locate(source: str | Path | None) -> Path:
     if source is None:
         if not BUNDLED.exists():
             raise CheckpointError(
-                f"The bundled weights are not at {BUNDLED}; clone the repository whole, or name a "
-                "file: load_pretrained('runs/flagship/model.safetensors')."
+                f"The bundled weights are not at {BUNDLED}; install the package or clone the "
+                "repository again, or name a file: "
+                "load_pretrained('runs/flagship/model.safetensors')."
             )
         return BUNDLED
     path = Path(source)

@@ -264,15 +264,25 @@ def software(device: str) -> dict[str, Any]:
 
 
 def commit_of_code() -> str:
-    """The commit of the code that runs, "+" behind it if files were changed since."""
+    """The commit of the code that runs, "+" behind it if files were changed since.
+
+    Returns:
+        "unknown" outside a checkout, also where an installed package lies inside another project's.
+    """
     here = Path(__file__).resolve().parent
     try:
-        head, changes = (
+        top, head, changes = (
             subprocess.run(
                 ["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10
             ).stdout.strip()
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."])
+            for words in (
+                ["rev-parse", "--show-toplevel"],
+                ["rev-parse", "HEAD"],
+                ["status", "--porcelain", "--", "."],
+            )
         )
     except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    if Path(top).resolve() != here.parent:
         return "unknown"
     return head + ("+" if changes else "")
