@@ -73,21 +73,21 @@ def callers(*functions: str) -> set[str]:
     }
 
 
-def test_only_the_demo_imports_gradio():
+def test_only_the_demo_imports_gradio() -> None:
     assert {name for name in importers("gradio") if not within(name, "maml.demo")} <= {"app"}
 
 
-def test_only_plots_imports_matplotlib():
+def test_only_plots_imports_matplotlib() -> None:
     assert importers("matplotlib") == {"maml.plots"}
 
 
-def test_only_the_command_line_parses_arguments_and_prints():
+def test_only_the_command_line_parses_arguments_and_prints() -> None:
     for parser in ("argparse", "optparse", "click", "typer"):
         assert importers(parser) <= {"maml.__main__"}
     assert {place for place in callers("print") if not place.startswith("maml.__main__")} == set()
 
 
-def test_nothing_is_unpickled_or_evaluated():
+def test_nothing_is_unpickled_or_evaluated() -> None:
     for module in ("pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"):
         assert importers(module) == set()
     assert callers("eval", "exec", "compile", "torch.load", "torch.save", "__import__") == set()
@@ -97,7 +97,7 @@ def test_nothing_is_unpickled_or_evaluated():
             assert allowed.get("allow_pickle") == "False", f"{module}, line {node.lineno}"
 
 
-def test_the_global_seed_is_left_alone():
+def test_the_global_seed_is_left_alone() -> None:
     assert callers("np.random.seed", "numpy.random.seed", "random.seed", "torch.seed") == set()
     for module, tree in TREES.items():
         # Layers of torch take their first parameters from the global generator only.  A fork of it
@@ -124,7 +124,7 @@ def layer(module: str) -> int:
 
 
 @pytest.mark.parametrize("module", [name for name in TREES if name != "maml"])
-def test_dependencies_point_down(module):
+def test_dependencies_point_down(module: str) -> None:
     for imported in imports(module):
         # `import maml` itself gives the public names of the library, which stands below the demo.
         if imported == "maml":
@@ -133,7 +133,7 @@ def test_dependencies_point_down(module):
             assert layer(imported) <= layer(module), f"{module} imports {imported} from above"
 
 
-def test_no_circle_of_imports():
+def test_no_circle_of_imports() -> None:
     graph = {
         module: {found for found in imports(module) if found in TREES and found != module}
         for module in TREES
@@ -141,7 +141,7 @@ def test_no_circle_of_imports():
     graphlib.TopologicalSorter(graph).prepare()
 
 
-def test_every_module_loads_without_gradio_and_matplotlib():
+def test_every_module_loads_without_gradio_and_matplotlib() -> None:
     plotting = ("maml.plots", "maml.__main__", "maml.sessions")
     quiet = [name for name in LIBRARY if not any(within(name, package) for package in plotting)]
     others = [name for name in LIBRARY if name not in quiet]

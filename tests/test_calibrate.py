@@ -55,7 +55,8 @@ def test_score_tells_strangers_from_known_ones(
 ) -> None:
     sampler = EpisodeSampler(small_alphabets, torch.Generator().manual_seed(70))
     table = FeatureTable(calibrated, small_alphabets)
-    shape, scores = EpisodeShape(5, 3, 5), [[], []]
+    shape = EpisodeShape(5, 3, 5)
+    scores: list[list[float]] = [[], []]
     for _ in range(30):
         characters, drawings = sampler.sample_rows(shape)
         features = table(characters, drawings)

@@ -433,7 +433,7 @@ def test_pictures_are_left_as_they_were() -> None:
 def test_what_is_no_picture_is_refused(picture: Any, message: str) -> None:
     for framing in ("fit", "frame"):
         with pytest.raises(ValueError, match=message):
-            image_to_ink(picture, framing)  # type: ignore[arg-type]
+            image_to_ink(picture, framing)
 
 
 def test_unknown_framing_is_refused() -> None:
@@ -449,19 +449,19 @@ def test_ink_of_ink_is_much_the_same(small_alphabets: CharacterSet) -> None:
     assert np.mean(cosines) > 0.8
 
 
-def test_strokes_get_the_size_and_pen_of_the_pictures_that_were_trained_on():
+def test_strokes_get_the_size_and_pen_of_the_pictures_that_were_trained_on() -> None:
     strokes = [[(0, 0), (1000, 0), (1000, 1000), (0, 1000), (0, 0)]]
 
-    def reach(ink):
+    def reach(ink: Ink) -> int:
         rows = np.flatnonzero(ink.max(axis=1) > 0.5)
-        return rows[-1] - rows[0] + 1
+        return int(rows[-1] - rows[0] + 1)
 
     fitted, framed = strokes_to_image(strokes), strokes_to_image(strokes, "frame")
     np.testing.assert_array_equal(fitted, strokes_to_image(strokes, "fit"))
     assert reach(fitted) == 22 and reach(framed) == 18
     assert framed.sum() == pytest.approx(fitted.sum() * (17 / 20) * (1.3 / 2), rel=0.1)
     with pytest.raises(ValueError, match="Unknown framing 'crop'"):
-        strokes_to_image(strokes, "crop")
+        strokes_to_image(strokes, "crop")  # type: ignore[arg-type]
 
 
 def test_omniglots_pens_under_frame_look_like_its_pictures(omniglot_dir: Path) -> None:

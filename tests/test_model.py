@@ -262,7 +262,7 @@ def test_a_network_must_say_which_part_adapts() -> None:
         MetaNetwork(NetworkSettings(), LOOP).task_network(5)
 
 
-def test_three_looks_are_the_mean_of_a_picture_and_of_it_turned_either_way():
+def test_three_looks_are_the_mean_of_a_picture_and_of_it_turned_either_way() -> None:
     generator = torch.Generator().manual_seed(0)
     settings = NetworkSettings("sketch", channels=4, looks=3)
     model = build_model(settings, InnerLoop(), generator)
@@ -285,6 +285,6 @@ def test_three_looks_are_the_mean_of_a_picture_and_of_it_turned_either_way():
     torch.testing.assert_close(three, (one + turned[0] + turned[1]) / 3)
 
 
-def test_looks_must_be_one_or_three():
+def test_looks_must_be_one_or_three() -> None:
     with pytest.raises(ValueError, match="looks must be 1 or 3; 2 came"):
         NetworkSettings("sketch", looks=2)

@@ -14,11 +14,14 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from maml.config import Framing
+from maml.data.characters import CharacterSet
 from maml.data.omniglot import OMNIGLOT, Edition, Half, describe, load_omniglot
 from maml.data.strokes import load_strokes
 from maml.drawing import image_to_ink, strokes_to_image
@@ -64,7 +67,7 @@ def write_zips(root: Path, edition: Edition = MINIATURE, top: bool = True) -> Pa
     return root
 
 
-def load(root: Path | None, cache: Path, **settings: object):
+def load(root: Path | None, cache: Path, **settings: Any) -> CharacterSet:
     settings.setdefault("edition", MINIATURE)
     return load_omniglot(root, cache=cache, **settings)
 
@@ -80,7 +83,9 @@ def cache(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("framing", ["fit", "frame"])
-def test_pictures_become_ink_in_sorted_order_background_first(zips, cache, framing):
+def test_pictures_become_ink_in_sorted_order_background_first(
+    zips: Path, cache: Path, framing: Framing
+) -> None:
     data = load(zips, cache, framing=framing)
 
     assert data.characters == tuple(ORDER)
@@ -96,7 +101,7 @@ def test_pictures_become_ink_in_sorted_order_background_first(zips, cache, frami
     assert 0 < (data.images > 127).mean() < 0.4
 
 
-def test_every_layout_gives_the_same_ink(tmp_path, cache):
+def test_every_layout_gives_the_same_ink(tmp_path: Path, cache: Path) -> None:
     wanted = load(write_zips(tmp_path / "zips"), cache).images
     layouts = {
         "folders": write_folders(tmp_path / "folders"),
@@ -114,15 +119,17 @@ def test_every_layout_gives_the_same_ink(tmp_path, cache):
 
 
 def test_environment_variable_names_the_folder_and_the_argument_wins(
-    zips, tmp_path, cache, monkeypatch
-):
+    zips: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OMNIGLOT_DIR", str(zips))
     assert load(None, cache, download=False).characters == tuple(ORDER)
     with pytest.raises(FileNotFoundError, match="the folder that was given"):
         load(tmp_path / "elsewhere", cache)
 
 
-def test_the_second_call_reads_the_stored_array(zips, cache, monkeypatch):
+def test_the_second_call_reads_the_stored_array(
+    zips: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = load(zips, cache)
     (stored,) = cache.iterdir()
     assert stored.name.startswith("omniglot-fit-")
@@ -137,7 +144,9 @@ def test_the_second_call_reads_the_stored_array(zips, cache, monkeypatch):
     assert len(list(cache.iterdir())) == 2
 
 
-def test_stored_ink_is_made_again_when_road_or_pictures_change(zips, cache, monkeypatch):
+def test_stored_ink_is_made_again_when_road_or_pictures_change(
+    zips: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     load(zips, cache)
     monkeypatch.setattr("maml.data.omniglot.ROAD_VERSION", 10_000)
     load(zips, cache)
@@ -159,7 +168,7 @@ def test_stored_ink_is_made_again_when_road_or_pictures_change(zips, cache, monk
 
 
 @pytest.mark.parametrize("damage", ["cut short", "not an array", "empty", "pickled"])
-def test_damaged_stored_ink_is_made_again(zips, cache, damage):
+def test_damaged_stored_ink_is_made_again(zips: Path, cache: Path, damage: str) -> None:
     wanted = load(zips, cache)
     (stored,) = cache.iterdir()
     content = stored.read_bytes()
@@ -174,7 +183,7 @@ def test_damaged_stored_ink_is_made_again(zips, cache, damage):
     assert list(cache.iterdir()) == [stored]
 
 
-def test_a_folder_that_cannot_be_written_is_done_without(zips, tmp_path):
+def test_a_folder_that_cannot_be_written_is_done_without(zips: Path, tmp_path: Path) -> None:
     wall = tmp_path / "wall"
     wall.write_text("a file where a folder is wanted")
     with pytest.warns(RuntimeWarning, match="could not be kept in .*name another as `cache`"):
@@ -182,7 +191,9 @@ def test_a_folder_that_cannot_be_written_is_done_without(zips, tmp_path):
     assert data.characters == tuple(ORDER)
 
 
-def test_nothing_there_says_where_it_looked(tmp_path, cache, monkeypatch):
+def test_nothing_there_says_where_it_looked(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("OMNIGLOT_DIR", raising=False)
     with pytest.raises(FileNotFoundError) as caught:
         load(tmp_path, cache)
@@ -202,20 +213,20 @@ def test_nothing_there_says_where_it_looked(tmp_path, cache, monkeypatch):
         load(None, cache)
 
 
-def test_one_missing_half_is_named(zips, cache):
+def test_one_missing_half_is_named(zips: Path, cache: Path) -> None:
     (zips / "images_evaluation.zip").unlink()
     with pytest.raises(FileNotFoundError, match="not complete: images_evaluation "):
         load(zips, cache)
 
 
-def test_truncated_zip(zips, cache):
+def test_truncated_zip(zips: Path, cache: Path) -> None:
     archive = zips / "images_background.zip"
     archive.write_bytes(archive.read_bytes()[:-500])
     with pytest.raises(ValueError, match=r"images_background\.zip is damaged or incomplete"):
         load(zips, cache)
 
 
-def test_flipped_byte_in_a_zip(zips, cache):
+def test_flipped_byte_in_a_zip(zips: Path, cache: Path) -> None:
     archive = zips / "images_background.zip"
     content = bytearray(archive.read_bytes())
     content[120] ^= 0xFF
@@ -224,7 +235,7 @@ def test_flipped_byte_in_a_zip(zips, cache):
         load(zips, cache)
 
 
-def test_absent_alphabet(tmp_path, cache):
+def test_absent_alphabet(tmp_path: Path, cache: Path) -> None:
     root = write_folders(tmp_path)
     (root / "images_background" / "Ants").rename(tmp_path / "Ants")
     with pytest.raises(
@@ -233,7 +244,7 @@ def test_absent_alphabet(tmp_path, cache):
         load(root, cache)
 
 
-def test_strange_alphabet_character_and_count(tmp_path, cache):
+def test_strange_alphabet_character_and_count(tmp_path: Path, cache: Path) -> None:
     root = write_folders(tmp_path)
     (file,) = root.rglob("Late/character02/*_03.png")
     file.unlink()
@@ -248,7 +259,7 @@ def test_strange_alphabet_character_and_count(tmp_path, cache):
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"blank", b"cut short"])
-def test_picture_that_does_not_open(tmp_path, cache, content):
+def test_picture_that_does_not_open(tmp_path: Path, cache: Path, content: bytes) -> None:
     root = write_folders(tmp_path)
     (file,) = root.rglob("Runes/character02/*_01.png")
     if content == b"blank":
@@ -262,12 +273,14 @@ def test_picture_that_does_not_open(tmp_path, cache, content):
     assert not cache.exists()
 
 
-def test_unknown_framing(zips, cache):
+def test_unknown_framing(zips: Path, cache: Path) -> None:
     with pytest.raises(ValueError, match="Unknown framing 'crop'; choose one of fit, frame"):
         load(zips, cache, framing="crop")
 
 
-def test_progress_comes_a_few_times_a_second_and_ends_at_the_last_picture(zips, cache, monkeypatch):
+def test_progress_comes_a_few_times_a_second_and_ends_at_the_last_picture(
+    zips: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def seen(seconds: float) -> list[tuple[str, int, int]]:
         """What is heard if each look at the clock finds it so many seconds later."""
         clock = itertools.count(0, seconds)
@@ -281,7 +294,7 @@ def test_progress_comes_a_few_times_a_second_and_ends_at_the_last_picture(zips, 
     assert seen(0.0) == [("Reading Omniglot", done, 15) for done in (0, 15)]
 
 
-def test_description(zips, cache):
+def test_description(zips: Path, cache: Path) -> None:
     record = describe(load(zips, cache))
     assert json.loads(json.dumps(record)) == {
         "characters": 5,
@@ -301,7 +314,7 @@ class Server(http.server.ThreadingHTTPServer):
         server = self
 
         class Handler(http.server.SimpleHTTPRequestHandler):
-            def __init__(self, *arguments: object) -> None:
+            def __init__(self, *arguments: Any) -> None:
                 super().__init__(*arguments, directory=str(folder))
 
             def do_GET(self) -> None:
@@ -344,7 +357,9 @@ def served(server: Server, zips: Path) -> Edition:
     )
 
 
-def test_download_is_retried_checked_reported_and_kept(server, zips, cache):
+def test_download_is_retried_checked_reported_and_kept(
+    server: Server, zips: Path, cache: Path
+) -> None:
     server.failures = 1
     seen: dict[str, list[tuple[int, int]]] = {}
     data = load(
@@ -365,7 +380,9 @@ def test_download_is_retried_checked_reported_and_kept(server, zips, cache):
     assert server.requests == []
 
 
-def test_download_with_another_checksum_is_refused(server, zips, cache, monkeypatch):
+def test_download_with_another_checksum_is_refused(
+    server: Server, zips: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     edition = served(server, zips)
     edition = replace(edition, evaluation=replace(edition.evaluation, md5="0" * 32))
@@ -375,7 +392,9 @@ def test_download_with_another_checksum_is_refused(server, zips, cache, monkeypa
     assert server.requests.count("/images_evaluation.zip") == 4
 
 
-def test_download_without_a_connection_says_how_to_mend_it(server, zips, cache, monkeypatch):
+def test_download_without_a_connection_says_how_to_mend_it(
+    server: Server, zips: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     edition = served(server, zips)
     server.failures = 99
@@ -399,7 +418,7 @@ except OSError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
-def test_full_disk(server, tmp_path, cache):
+def test_full_disk(server: Server, tmp_path: Path, cache: Path) -> None:
     zips = write_zips(tmp_path / "others")
     (tmp_path / "zips" / "images_background.zip").write_bytes(os.urandom(100_000))
     url = f"http://127.0.0.1:{server.server_address[1]}/"
@@ -434,7 +453,7 @@ def write_strokes(root: Path) -> Path:
     return root / "strokes"
 
 
-def test_strokes_point_down_and_name_their_picture(tmp_path):
+def test_strokes_point_down_and_name_their_picture(tmp_path: Path) -> None:
     folder = write_strokes(tmp_path)
     archive = tmp_path / "strokes.zip"
     with zipfile.ZipFile(archive, "w") as file:
@@ -458,14 +477,14 @@ def test_strokes_point_down_and_name_their_picture(tmp_path):
         (b"\xff\xfe", "is not a stroke file"),
     ],
 )
-def test_strokes_that_cannot_be_read(tmp_path, content, message):
+def test_strokes_that_cannot_be_read(tmp_path: Path, content: bytes, message: str) -> None:
     folder = write_strokes(tmp_path)
     (folder / "Runes" / "character01" / "0002_02.txt").write_bytes(content)
     with pytest.raises(ValueError, match=rf"Runes/character01/0002_02\.txt {message}"):
         load_strokes(folder)
 
 
-def test_strokes_that_are_not_there(tmp_path):
+def test_strokes_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="name a zip or a folder of Omniglot stroke files"):
         load_strokes(tmp_path / "none")
     with pytest.raises(ValueError, match="holds no stroke files"):
@@ -476,7 +495,7 @@ def test_strokes_that_are_not_there(tmp_path):
         load_strokes(tmp_path)
 
 
-def test_the_real_data_set(omniglot_dir):
+def test_the_real_data_set(omniglot_dir: Path) -> None:
     data = load_omniglot(omniglot_dir)
     assert data.images.shape == (1623, 20, 28, 28)
     assert sum(data.background) == 964
@@ -495,7 +514,7 @@ def test_the_real_data_set(omniglot_dir):
     assert data.split("notebook", "test").characters == data.characters[1200:]
 
 
-def test_real_strokes_are_the_real_pictures(omniglot_dir):
+def test_real_strokes_are_the_real_pictures(omniglot_dir: Path) -> None:
     archive = omniglot_dir / "strokes_background_small1.zip"
     if not archive.exists():
         pytest.skip(f"{archive.name} is not there")

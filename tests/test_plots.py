@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from maml.adapt import AdaptationStep
-from maml.plots import accuracy_figure, adaptation_figure
+from maml.plots import ImageFormat, accuracy_figure, adaptation_figure
 
 BLUE, RED = (0x34, 0x8A, 0xBD), (0xA6, 0x06, 0x28)
 PAPER = (0xEE, 0xEE, 0xEE)
@@ -34,37 +34,37 @@ def height(content: bytes, colour: tuple[int, int, int]) -> float:
     return 1 - float(rows.mean()) / len(inside)
 
 
-def test_accuracy_curves_stand_between_70_and_100():
+def test_accuracy_curves_stand_between_70_and_100() -> None:
     content = accuracy_figure(level("train", 85) + level("test", 94))
     assert height(content, BLUE) == pytest.approx(0.5, abs=0.01)
     assert height(content, RED) == pytest.approx(0.8, abs=0.01)
 
 
-def test_accuracy_axis_can_begin_lower():
+def test_accuracy_axis_can_begin_lower() -> None:
     content = accuracy_figure(level("train", 85) + level("test", 40), lowest=0)
     assert height(content, BLUE) == pytest.approx(0.85, abs=0.01)
     assert height(content, RED) == pytest.approx(0.4, abs=0.01)
 
 
-def test_accuracy_figure_names_its_axes_and_curves():
+def test_accuracy_figure_names_its_axes_and_curves() -> None:
     content = accuracy_figure(level("train", 85), image_format="svg").decode()
     for text in ("Epoch", "Accuracy", "Train", "Test", "70", "100"):
         assert f"<!-- {text} -->" in content
 
 
-def test_records_of_other_modes_are_passed_over():
+def test_records_of_other_modes_are_passed_over() -> None:
     bare = accuracy_figure(level("train", 85))
     assert accuracy_figure(level("pretraining", 99) + level("train", 85)) == bare
     assert accuracy_figure(level("train", 86)) != bare
 
 
-def test_unfinished_runs_can_be_drawn():
+def test_unfinished_runs_can_be_drawn() -> None:
     assert Image.open(io.BytesIO(accuracy_figure([]))).size == (900, 600)
     lone = accuracy_figure(level("test", 90)[:1])
     assert lone != accuracy_figure([])
 
 
-def test_adaptation_curves():
+def test_adaptation_curves() -> None:
     steps = [AdaptationStep(step, loss=1.0, accuracy=0.42) for step in range(4)]
     content = adaptation_figure(steps)
     assert height(content, RED) == pytest.approx(0.4, abs=0.01)
@@ -79,22 +79,22 @@ def test_adaptation_curves():
 @pytest.mark.parametrize(
     ("image_format", "head"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
 )
-def test_formats(image_format, head):
+def test_formats(image_format: ImageFormat, head: bytes) -> None:
     assert accuracy_figure(level("test", 90), image_format=image_format).startswith(head)
 
 
-def test_bad_input():
+def test_bad_input() -> None:
     with pytest.raises(ValueError, match="Record 2 has no acc, mode"):
         accuracy_figure([*level("test", 90)[:1], {"epoch": 1}])
     with pytest.raises(ValueError, match=r"must begin in \[0, 100\); 100 came"):
         accuracy_figure([], lowest=100)
     with pytest.raises(ValueError, match="Unknown format 'bmp'; choose one of png, svg, pdf"):
-        accuracy_figure([], image_format="bmp")
+        accuracy_figure([], image_format="bmp")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="trajectory is empty"):
         adaptation_figure([])
 
 
-def test_threads_do_not_disturb_one_another():
+def test_threads_do_not_disturb_one_another() -> None:
     before = dict(matplotlib.rcParams)
     wanted = accuracy_figure(level("train", 85))
     with ThreadPoolExecutor(4) as pool:

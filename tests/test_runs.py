@@ -25,6 +25,7 @@ from maml import (
     load_pretrained,
 )
 from maml.config import NetworkSettings, Recipe, from_plain
+from maml.model import MetaNetwork
 from maml.recipes import RECIPES
 from maml.runs import RunFolder, log_record, notebook_line, train_in_folder
 
@@ -101,7 +102,8 @@ def test_line_cut_short_by_a_crash_is_passed_over(tmp_path: Path) -> None:
 def test_folder_holds_records_state_and_weights(
     small_alphabets: CharacterSet, tmp_path: Path
 ) -> None:
-    folder, seen = RunFolder(tmp_path / "new" / "run"), []
+    folder = RunFolder(tmp_path / "new" / "run")
+    seen: list[MetaNetwork] = []
     records = run(folder, small_alphabets, recipe(), watch=seen.append)
     names = sorted(file.name for file in folder.path.iterdir())
     assert names == ["metrics.jsonl", "model.json", "model.safetensors", "state.safetensors"]

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
 from maml.data import synthetic
+from maml.data.characters import CharacterSet
+from maml.data.strokes import PenDrawing
 from maml.data.synthetic import draw_alphabets, generate_alphabets, load_generated
 from maml.drawing import strokes_to_image
 
-SMALL = {"alphabets": 3, "characters": 5, "drawings": 4}
+SMALL: dict[str, Any] = {"alphabets": 3, "characters": 5, "drawings": 4}
 
 
 @pytest.fixture(scope="module")
-def data():
+def data() -> CharacterSet:
     return generate_alphabets(**SMALL, seed=3)
 
 
 @pytest.fixture(scope="module")
-def drawings():
+def drawings() -> list[PenDrawing]:
     return draw_alphabets(**SMALL, seed=3)
 
 
-def test_the_ones_that_come_as_they_are_are_made_once(tmp_path, monkeypatch):
+def test_the_ones_that_come_as_they_are_are_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few = functools.partial(generate_alphabets, **SMALL)
     monkeypatch.setattr(synthetic, "generate_alphabets", few)
     first = load_generated(framing="frame", cache=tmp_path)
@@ -39,10 +45,10 @@ def test_the_ones_that_come_as_they_are_are_made_once(tmp_path, monkeypatch):
     assert not np.array_equal(load_generated(cache=tmp_path).images, first.images)
     assert len(list(tmp_path.iterdir())) == 2
     with pytest.raises(ValueError, match="Unknown framing 'crop'"):
-        load_generated(framing="crop", cache=tmp_path)
+        load_generated(framing="crop", cache=tmp_path)  # type: ignore[arg-type]
 
 
-def test_same_shape_and_names_as_omniglot(data):
+def test_same_shape_and_names_as_omniglot(data: CharacterSet) -> None:
     assert data.images.shape == (15, 4, 28, 28)
     assert data.images.dtype == np.uint8
     assert data.images.max() == 255
@@ -52,7 +58,7 @@ def test_same_shape_and_names_as_omniglot(data):
     assert data.alphabets[5] == "Generated_02"
 
 
-def test_background_and_evaluation_share_no_alphabet(data):
+def test_background_and_evaluation_share_no_alphabet(data: CharacterSet) -> None:
     train, test = data.split("alphabets", "train"), data.split("alphabets", "test")
     assert set(train.alphabets) == {"Generated_01", "Generated_02"}
     assert set(test.alphabets) == {"Generated_03"}
@@ -61,18 +67,18 @@ def test_background_and_evaluation_share_no_alphabet(data):
         assert list(generate_alphabets(alphabets, 1, 1).background) == wanted
 
 
-def test_the_seed_decides_everything(data):
+def test_the_seed_decides_everything(data: CharacterSet) -> None:
     np.testing.assert_array_equal(generate_alphabets(**SMALL, seed=3).images, data.images)
     other = generate_alphabets(**SMALL, seed=4).images
     assert (other != data.images).any(axis=(2, 3)).all()
 
 
-def test_an_alphabet_does_not_depend_on_how_many_there_are(data):
+def test_an_alphabet_does_not_depend_on_how_many_there_are(data: CharacterSet) -> None:
     first = generate_alphabets(alphabets=1, characters=5, drawings=4, seed=3)
     np.testing.assert_array_equal(first.images, data.images[:5])
 
 
-def test_pictures_are_their_strokes(data, drawings):
+def test_pictures_are_their_strokes(data: CharacterSet, drawings: list[PenDrawing]) -> None:
     assert [drawing.character for drawing in drawings[::4]] == list(data.characters)
     assert [drawing.drawing for drawing in drawings[:5]] == [0, 1, 2, 3, 0]
     pictures = data.images.reshape(-1, 28, 28) / 255
@@ -82,7 +88,7 @@ def test_pictures_are_their_strokes(data, drawings):
     assert np.diag(distance).mean() < 0.04
 
 
-def test_the_pen_stays_on_the_paper_and_moves_smoothly(drawings):
+def test_the_pen_stays_on_the_paper_and_moves_smoothly(drawings: list[PenDrawing]) -> None:
     for drawing in drawings:
         points = np.concatenate(drawing.strokes)
         assert points.min() > 0
@@ -92,7 +98,7 @@ def test_the_pen_stays_on_the_paper_and_moves_smoothly(drawings):
     assert {len(drawing.strokes) for drawing in draw_alphabets(3, 20, 1)} == {1, 2, 3, 4}
 
 
-def test_every_hand_has_its_pen_and_no_drawing_is_a_copy():
+def test_every_hand_has_its_pen_and_no_drawing_is_a_copy() -> None:
     framed = generate_alphabets(alphabets=1, characters=8, drawings=6, seed=1, framing="frame")
     flat = framed.images.reshape(48, -1)
     assert len(np.unique(flat, axis=0)) == 48
@@ -104,7 +110,7 @@ def test_every_hand_has_its_pen_and_no_drawing_is_a_copy():
     assert 0.01 < share.min() < share.max() < 0.35
 
 
-def test_drawings_of_a_character_are_alike_but_not_too_alike():
+def test_drawings_of_a_character_are_alike_but_not_too_alike() -> None:
     data = generate_alphabets(alphabets=5, characters=20, drawings=2, seed=11)
     looks = gaussian_filter(data.images / 255.0, (0, 0, 1, 1)).reshape(100, 2, -1)
     looks /= np.linalg.norm(looks, axis=2, keepdims=True)
@@ -125,12 +131,12 @@ def test_drawings_of_a_character_are_alike_but_not_too_alike():
         ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
     ],
 )
-def test_numbers_that_make_no_alphabet(numbers, message):
+def test_numbers_that_make_no_alphabet(numbers: dict[str, Any], message: str) -> None:
     for function in (generate_alphabets, draw_alphabets):
         with pytest.raises(ValueError, match=message):
             function(**numbers)
 
 
-def test_unknown_framing():
+def test_unknown_framing() -> None:
     with pytest.raises(ValueError, match="Unknown framing 'crop'"):
-        generate_alphabets(1, 1, 1, framing="crop")
+        generate_alphabets(1, 1, 1, framing="crop")  # type: ignore[arg-type]

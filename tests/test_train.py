@@ -121,7 +121,9 @@ def reference_path(
         if isinstance(model, NotebookNet):
             loss = -chosen.mean()
         else:
-            loss = -sum(chosen[episode.support_labels == way].mean() for way in range(3))
+            loss = -torch.stack(
+                [chosen[episode.support_labels == way].mean() for way in range(3)]
+            ).sum()
         fast = [path[-1][name] for name in adapting]
         gradients = torch.autograd.grad(loss, fast, create_graph=second_order)
         stepped = dict(path[-1])
