@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from maml.demo import LAUNCH, build_demo
+from maml.demo import build_demo
 
 # One drawing is too little work to share: threads would only wait for each other, all the more
 # while a training keeps the other cores busy.
@@ -15,4 +15,4 @@ torch.set_num_threads(1)
 demo = build_demo(os.environ.get("MAML_WEIGHTS") or None)
 
 if __name__ == "__main__":
-    demo.launch(**LAUNCH)
+    demo.launch()

@@ -833,27 +833,3 @@ def test_the_example_of_the_readme_runs(app_url: str, tmp_path: Path) -> None:
         [sys.executable, str(script)], capture_output=True, text=True, check=True
     ).stdout
     assert printed.strip().endswith("cup")
-
-
-def test_what_a_client_should_not_send_is_refused_with_the_reason(app_url: str) -> None:
-    with urllib.request.urlopen(f"{app_url}/config", timeout=30) as response:
-        config = json.load(response)
-    ask = next(
-        one["id"] for one in config["dependencies"] if [t[1] for t in one["targets"]] == ["ask"]
-    )
-    session = "hostile"
-    for sent, reason in (
-        ("<script>", "is no JSON document"),
-        ({"version": 1, "symbols": "x"}, "wanted a list"),
-        ({"version": 1, "symbols": [], "query": [[[1e308, 0]]]}, "two finite numbers"),
-    ):
-        data = json.dumps(
-            {"data": [sent, None, None], "fn_index": ask, "session_hash": session}
-        ).encode()
-        request = urllib.request.Request(
-            f"{app_url}/gradio_api/run/predict", data, {"Content-Type": "application/json"}
-        )
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=30)
-        assert refused.value.code == 500
-        assert reason in json.load(refused.value)["error"]

@@ -7,7 +7,6 @@ import io
 import json
 from typing import Any
 
-import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -18,11 +17,11 @@ from maml.demo.strings import STRINGS
 from maml.sessions.document import (
     LARGEST_PICTURE,
     LARGEST_TEXT,
-    Document,
     Drawing,
     example_sets,
     parse_document,
     parse_drawing,
+    parse_text,
 )
 
 LINE = [[100, 100], [900, 900]]
@@ -138,19 +137,22 @@ def test_an_unsound_document_is_refused_with_the_reason(value: Any, reason: str)
         parse_document(value)
 
 
-def test_the_component_turns_refusals_into_messages_for_the_page() -> None:
-    pad = Sketchpad()
-    assert isinstance(pad.preprocess(document()), Document)
-    assert pad.preprocess(json.dumps(document())) == pad.preprocess(document())
-    for payload, reason in (
+def test_text_that_is_no_document_is_refused() -> None:
+    assert parse_document(parse_text(json.dumps(document()))) == parse_document(document())
+    for text, reason in (
         ("<img src=x onerror=alert(1)>", "is no JSON document"),
         ("[" * 100_000, "is no JSON document"),
         (" " * (LARGEST_TEXT + 1), "10000001 characters came"),
-        ("[]", "wanted a JSON object"),
-        (json.dumps(document(query=[[[1, float("nan")]]])), "two finite numbers"),
     ):
-        with pytest.raises(gr.Error, match=reason):
-            pad.preprocess(payload)
+        with pytest.raises(ValueError, match=reason):
+            parse_text(text)
+
+
+def test_the_component_takes_a_language_and_nothing_else() -> None:
+    pad = Sketchpad()
+    assert pad.preprocess({"language": "zh"}) == "zh"
+    for payload in (None, "zh", {"language": ["zh"]}, {"language": "xx"}, {}):
+        assert pad.preprocess(payload) == "en"
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])

@@ -10,20 +10,23 @@ import gradio as gr
 
 import maml
 from maml.demo.draw_tab import build_draw_tab
+from maml.demo.service import DrawService
 from maml.demo.strings import STRINGS
 from maml.demo.train_tab import WeightsBanner, build_train_tab
 from maml.model import MetaNetwork
 from maml.sessions.answers import warm_up
-from maml.sessions.document import Document
+from maml.sessions.document import Language
+from maml.sessions.memory import OfferedWeights
 
-__all__ = ["LAUNCH", "STRINGS", "build_demo"]
+__all__ = ["STRINGS", "SketchpadApp", "build_demo"]
 
 _KEPT_MODELS = 4
 
-LAUNCH: dict[str, Any] = {
+_LAUNCH: dict[str, Any] = {
     "ssr_mode": False,
     "max_file_size": "1mb",
     "footer_links": ["api", "settings"],
+    "run_history": False,  # drawings are kept nowhere but in the page's own storage
     "theme": gr.themes.Default(
         primary_hue="blue", neutral_hue="stone", font=["system-ui", "sans-serif"]
     ),
@@ -36,10 +39,27 @@ LAUNCH: dict[str, Any] = {
         .gradio-container .main.app > .wrap { min-height: 100vh; }
     """,
 }
-"""What `launch` needs to be told for the page to look and behave as meant."""
 
 
-def build_demo(weights: str | Path | None = None) -> gr.Blocks:
+class SketchpadApp(gr.Blocks):
+    """The app's blocks; `launch` serves them together with the routes of `service`.
+
+    Args:
+        service: answers the Draw tab's questions.
+        settings: as those of `gr.Blocks`.
+    """
+
+    def __init__(self, service: DrawService, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.service = service
+
+    def launch(self, **changes: Any) -> Any:  # type: ignore[override]
+        """`gr.Blocks.launch` with the app's settings; `changes` come before them."""
+        own = {**_LAUNCH, "app_kwargs": {"routes": self.service.routes()}}
+        return super().launch(**{**own, **changes})
+
+
+def build_demo(weights: str | Path | None = None) -> SketchpadApp:
     """Build the app.
 
     Args:
@@ -47,7 +67,7 @@ def build_demo(weights: str | Path | None = None) -> gr.Blocks:
             one.
 
     Returns:
-        Blocks to `launch(**LAUNCH)`.
+        Blocks to `launch()`.
 
     Raises:
         ValueError: if the weights cannot be loaded.
@@ -62,23 +82,27 @@ def build_demo(weights: str | Path | None = None) -> gr.Blocks:
     def load_model(path: str | None) -> MetaNetwork:
         return own if path is None else load(path, Path(path).stat().st_mtime_ns)
 
-    with gr.Blocks(
-        title="MAML Sketchpad", analytics_enabled=False, delete_cache=(3600, 3600)
+    weights_of_pages = OfferedWeights()
+    with SketchpadApp(
+        DrawService(load_model, weights_of_pages),
+        title="MAML Sketchpad",
+        analytics_enabled=False,
+        delete_cache=(3600, 3600),
     ) as demo:
         session_weights = gr.State(None)
         with gr.Tabs() as tabs:
             with gr.Tab(STRINGS["en"]["tab_draw"], id="draw") as draw_tab:
                 banner = WeightsBanner()
-                sketchpad = build_draw_tab(load_model, session_weights)
+                sketchpad = build_draw_tab(load_model)
             with gr.Tab(STRINGS["en"]["tab_train"], id="train") as train_tab:
                 training = build_train_tab(session_weights, banner, tabs)
 
-        def on_language(document: Document) -> list[Any]:
-            words = STRINGS[document.language]
+        def on_language(language: Language) -> list[Any]:
+            words = STRINGS[language]
             return [
                 gr.Tab(label=words["tab_draw"]),
                 gr.Tab(label=words["tab_train"]),
-                *training.translate(document.language),
+                *training.translate(language),
             ]
 
         sketchpad.language(
@@ -87,15 +111,15 @@ def build_demo(weights: str | Path | None = None) -> gr.Blocks:
             [draw_tab, train_tab, *training.texts],
             trigger_mode="always_last",
             show_progress="hidden",
-            queue=True,
             api_visibility="private",
         )
         # Other weights make the page ask again.
         session_weights.change(
-            lambda path: gr.update(weights=path or "shipped"),
+            lambda path: gr.update(weights=weights_of_pages.offer(path) if path else ""),
             session_weights,
             sketchpad,
             show_progress="hidden",
             api_visibility="private",
         )
-    return demo.queue(max_size=64)
+    demo.queue(max_size=64)
+    return demo

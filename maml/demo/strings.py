@@ -130,6 +130,13 @@ _EN = {
     "{most} pixels a side.",
     "picture_blank": "Drawing {number} of {name} is left out: no line can be seen in the picture.",
     "wrong_ways": "These weights tell exactly {wanted} symbols apart, but {found} have drawings.",
+    # the connection
+    "offline": "No connection. Your drawings are safe here; the answer comes when it is back.",
+    "busy": "Many people are drawing just now. Your answer will come.",
+    "no_visitor": "This page is out of date. Reload it; your drawings stay.",
+    "weights_gone": "The weights of that training are gone. The shipped ones answer instead.",
+    "body_too_large": "These drawings are too large to send; {most} bytes are the most.",
+    "refused_by_server": "Refused: {text}",
 }
 
 _ZH = {
@@ -237,6 +244,12 @@ _ZH = {
     "picture_too_large": "{name} 的第 {number} 幅未采用：图片边长超过 {most} 像素。",
     "picture_blank": "{name} 的第 {number} 幅未采用：图片中看不到线条。",
     "wrong_ways": "这套权重只能区分正好 {wanted} 个符号，而现在有 {found} 个符号有画。",
+    "offline": "连接中断。你的画在这里是安全的；恢复连接后会给出答案。",
+    "busy": "现在画画的人很多，请稍候，答案会来的。",
+    "no_visitor": "本页已过期，请重新加载；你的画不会丢失。",
+    "weights_gone": "该训练的权重已不在，现由自带的权重作答。",
+    "body_too_large": "这些画太大，无法发送；最多 {most} 字节。",
+    "refused_by_server": "未被接受：{text}",
 }
 
 STRINGS: dict[Language, dict[str, str]] = {"en": _EN, "zh": _ZH}

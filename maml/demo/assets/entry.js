@@ -1,4 +1,4 @@
-/* The entry: one document with its history, the road to the server and back.
+/* The entry: one document with its history, its questions and their answers.
  *
  * Gradio runs this with `element`, `trigger`, `props` and `watch`.  Each question carries a growing
  * `revision`; an answer older than the last change that made it meaningless is dropped.
@@ -46,6 +46,8 @@
   let liveTimer = 0;
   let keepTimer = 0;
   let stepsBefore = null;
+  let checking = null;
+  let lostWeights = null; // a key that the server does not know any more
   const inks = new Map(); // drawing, as text -> base64 of its 28 x 28 picture
   const texts = new WeakMap();
   const asked = new Map(); // revision -> the document that was sent
@@ -65,29 +67,41 @@
 
   // ---- asking --------------------------------------------------------------------------------
 
+  const finished = new SketchServer.Line({ onAnswer: receive, onTrouble: trouble });
+  // A line of its own: a question about an unfinished stroke never keeps the finished one waiting.
+  const growing = new SketchServer.Line({ onAnswer: receive, onTrouble: () => {}, patient: false });
+
+  /** What the server is asked: a document, and the weights to draw with. */
   function question(doc) {
-    revision += 1;
     asked.set(revision, doc);
     if (asked.size > 64) asked.delete(asked.keys().next().value);
-    return text(doc);
+    return { weights: weights(), text: JSON.stringify({ version: D.VERSION, revision, language,
+      symbols: doc.symbols, query: doc.query, steps: doc.steps }) };
   }
 
-  function text(doc) {
-    // As text: Gradio wraps every array of a value in a proxy and compares all of it, several times.
-    return JSON.stringify({ version: D.VERSION, revision, language, symbols: doc.symbols,
-      query: doc.query, steps: doc.steps });
-  }
+  /** The key of this page's own weights; null for the shipped ones. */
+  const weights = () => (props.weights && props.weights !== lostWeights ? props.weights : null);
 
-  /** Ask for an answer.  Of each event the page has one under way and keeps the latest of those that
-   * came meanwhile: as an event of its own, "live", a question about an unfinished stroke never
-   * keeps the finished one waiting. */
-  function ask(doc = now(), event = "ask") {
+  function ask(doc = now(), line = finished) {
     clearTimeout(liveTimer);
     liveTimer = 0;
-    props.value = question(doc);
+    revision += 1;
     root.dataset.asked = String(revision);
     askedAt = performance.now();
-    trigger(event);
+    line.ask(question(doc));
+  }
+
+  let inTrouble = false;
+
+  /** Say why there is no answer; null: there is one again. */
+  function trouble(problems) {
+    if (problems) view.message(worded(problems), "bad");
+    else if (inTrouble) view.message("");
+    inTrouble = problems !== null;
+    if (problems?.some((one) => one.code === "weights_gone")) {
+      lostWeights = props.weights;
+      ask();
+    }
   }
 
   /** Ask about the stroke that is still growing: not before the last answer is there, and on a slow
@@ -100,16 +114,14 @@
       if (answered < revision) return;
       lastLive = performance.now();
       try {
-        ask(D.addStroke(now(), null, points), "live");
+        ask(D.addStroke(now(), null, points), growing);
       } catch {
         // The drawing is full; its last stroke says so when it ends.
       }
     }, wait);
   }
 
-  function receive() {
-    const news = JSON.parse(props.answer || "null");
-    if (!news || typeof news.revision !== "number") return;
+  function receive(news) {
     const doc = asked.get(news.revision);
     if (!doc) return;
     answered = Math.max(answered, news.revision);
@@ -252,17 +264,22 @@
     },
     check: () => {
       view.showCheck({ done: 0, total: 1 });
-      tell("check");
+      checking?.abort();
+      checking = new AbortController();
+      const doc = now();
+      SketchServer.check(question(doc), (news) => showMixups(doc, news), checking.signal);
     },
-    exportNetwork: () => {
+    exportNetwork: async () => {
       view.message(t("exporting"));
-      tell("export");
+      const { file, problems } = await SketchServer.exported(question(now()));
+      if (file) SketchStorage.offerFile("adapted-network.zip", file);
+      view.message(problems ? worded(problems) : "", problems ? "bad" : "");
     },
     switchLanguage: () => {
       language = language === "en" ? "zh" : "en";
       SketchStorage.keepLanguage(language);
       raise();
-      tell("language");
+      tellLanguage();
       root.querySelector("[lang]")?.focus();
     },
   };
@@ -275,11 +292,10 @@
     settle();
   }
 
-  /** Raise another event than a question for an answer; it bears the revision it belongs to. */
-  function tell(event) {
-    props.value = text(now());
-    asked.set(revision, now());
-    trigger(event);
+  /** The rest of the page, which Gradio draws, follows the language too. */
+  function tellLanguage() {
+    props.value = { language };
+    trigger("language");
   }
 
   function raise() {
@@ -289,12 +305,7 @@
     view.showAnswer(answer);
   }
 
-  watch("answer", receive);
-  watch("weights", () => settle());
-  watch("mixups", () => {
-    const news = JSON.parse(props.mixups || "null");
-    const doc = news && asked.get(news.revision);
-    if (!doc) return;
+  function showMixups(doc, news) {
     if (news.problems) {
       view.message(worded(news.problems), "bad");
       view.showCheck(null);
@@ -305,12 +316,14 @@
       pairs: (news.pairs ?? []).map((pair) => ({ ...pair, a: id(pair.a), b: id(pair.b) })),
       mistakes: (news.mistakes ?? []).map((one) => ({ ...one, symbol: id(one.symbol) })),
       oddest: news.oddest ? { ...news.oddest, symbol: id(news.oddest.symbol) } : null });
-  });
+  }
+
+  watch("weights", () => settle());
   window.addEventListener("pagehide", keepNow);
 
   raise();
   root.dataset.kept = "yes";
   root.dataset.ready = "yes";
-  if (language !== "en") tell("language");
+  if (language !== "en") tellLanguage();
   if (now().steps === null || D.taughtCount(now())) ask();
 })();

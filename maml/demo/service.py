@@ -1,0 +1,220 @@
+"""The Draw tab's questions and answers: JSON over HTTP, beside Gradio's own routes.
+
+Gradio keeps a copy of a component for every update, opens a stream of messages for every queued
+event and validates every value several times.  A question is asked at every stroke, so it goes past
+all that: the page posts its document, the answer is the response.
+
+| route | body | response |
+|---|---|---|
+| POST /sketchpad/answer | question | the answer; 204 if a newer question has come since |
+| POST /sketchpad/check | question | one JSON record a line, as the check goes on |
+| POST /sketchpad/export | question | a zip file |
+| POST /sketchpad/leave | the visitor's token | 204; the page is being closed |
+
+A question is ``{"visitor": token, "weights": key or null, "document": {...}}``.  The page makes the
+token up when it opens.  What is refused has ``{"problems": [{"code": ...}]}``, with the status 400
+(unsound), 413 (too large) or 503 (too much to do; ask again).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from maml.model import MetaNetwork
+from maml.sessions.answers import LoadModel, Refusal, answer, find_mixups
+from maml.sessions.document import Document, parse_document, parse_text
+from maml.sessions.export import pack_learner
+from maml.sessions.memory import OfferedWeights, Visitor, VisitorMemory, is_token
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 2.0
+"""A question that has not been begun by then is refused: its page asks again."""
+_SMALL_QUESTION = 65_536
+"""Bytes of a question that is read among the quick ones."""
+_QUICK_WORKERS = 2
+_SLOW_WORKERS = 2
+_CHECKS = 2
+"""Checks under way at a time."""
+
+T = TypeVar("T")
+
+
+class Busy(Exception):
+    """There is too much to do to begin with this in time."""
+
+
+class DrawService:
+    """Answers the pages' questions.
+
+    Args:
+        load_model: gives the network; called with the path of a checkpoint, or None for the app's.
+        weights: those that were offered to pages.
+        memory: of visitors.
+    """
+
+    def __init__(
+        self,
+        load_model: LoadModel,
+        weights: OfferedWeights,
+        memory: VisitorMemory | None = None,
+    ) -> None:
+        self.memory = VisitorMemory() if memory is None else memory
+        self._load_model = load_model
+        self._weights = weights
+        # Small questions have threads of their own, so that they never wait for large ones.
+        self._quick = ThreadPoolExecutor(_QUICK_WORKERS, "maml-answer")
+        self._slow = ThreadPoolExecutor(_SLOW_WORKERS, "maml-slow")
+        self._one_at_a_time = threading.Lock()
+        self._checks = 0
+
+    def routes(self) -> list[Route]:
+        """The routes, for Gradio's app."""
+        handlers = {
+            "answer": self._answer,
+            "check": self._check,
+            "export": self._export,
+            "leave": self._leave,
+        }
+        return [
+            Route(f"/sketchpad/{name}", _refusing(handler), methods=["POST"])
+            for name, handler in handlers.items()
+        ]
+
+    # ---- what is asked ---------------------------------------------------------------------------
+
+    async def _answer(self, request: Request) -> Response:
+        body = await request.body()
+        pool = self._pool_for(body)
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        news = await self._run(pool, deadline, self._answer_now, body, deadline)
+        return Response(status_code=204) if news is None else _json(news)
+
+    def _answer_now(self, body: bytes, deadline: float) -> dict[str, Any] | None:
+        visitor, document, model = self._read(body)
+        visitor.newest = max(visitor.newest, document.revision)
+        if not self._one_at_a_time.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise Busy
+        try:
+            if document.revision < visitor.newest:
+                return None
+            return answer(document, visitor.session, model)
+        finally:
+            self._one_at_a_time.release()
+
+    async def _check(self, request: Request) -> Response:
+        body = await request.body()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        visitor, document, model = await self._run(self._slow, deadline, self._read, body)
+        if self._checks >= _CHECKS:
+            raise Busy
+        records = find_mixups(document, visitor.session, model)
+
+        async def lines() -> AsyncIterator[bytes]:
+            self._checks += 1
+            try:
+                loop = asyncio.get_running_loop()
+                while record := await loop.run_in_executor(self._slow, self._next, records):
+                    yield _text({"revision": document.revision, **record}) + b"\n"
+            finally:
+                self._checks -= 1
+
+        return StreamingResponse(
+            lines(), media_type="application/x-ndjson", headers={"X-Accel-Buffering": "no"}
+        )
+
+    def _next(self, records: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+        try:
+            with self._one_at_a_time:
+                return next(records, None)
+        except Refusal as refusal:
+            return {"problems": [refusal.record]}
+
+    async def _export(self, request: Request) -> Response:
+        body = await request.body()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        packed = await self._run(self._slow, deadline, self._export_now, body)
+        return Response(packed, media_type="application/zip")
+
+    def _export_now(self, body: bytes) -> bytes:
+        visitor, document, model = self._read(body)
+        with self._one_at_a_time:
+            return pack_learner(document, visitor.session, model)
+
+    async def _leave(self, request: Request) -> Response:
+        token = (await request.body()).decode("ascii", "replace")
+        if is_token(token):
+            self.memory.forget(token)
+        return Response(status_code=204)
+
+    # ---- how -------------------------------------------------------------------------------------
+
+    def _read(self, body: bytes) -> tuple[Visitor, Document, MetaNetwork]:
+        question = parse_text(body.decode("utf-8"))
+        if not isinstance(question, dict) or not is_token(question.get("visitor")):
+            raise Refusal("no_visitor")
+        document = parse_document(question.get("document"))
+        path = None
+        if question.get("weights") is not None:
+            path = self._weights.path(question["weights"])
+            if path is None:
+                raise Refusal("weights_gone")
+        model = self._load_model(None if path is None else str(path))
+        return self.memory.visitor(question["visitor"]), document, model
+
+    def _pool_for(self, body: bytes) -> ThreadPoolExecutor:
+        return self._quick if len(body) <= _SMALL_QUESTION else self._slow
+
+    async def _run(
+        self, pool: ThreadPoolExecutor, deadline: float, work: Callable[..., T], *args: Any
+    ) -> T:
+        def in_time() -> T:
+            if time.monotonic() > deadline:
+                raise Busy
+            return work(*args)
+
+        return await asyncio.get_running_loop().run_in_executor(pool, in_time)
+
+
+def _refusing(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    """Turns what a handler refuses into a response that the page can put into words."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Busy:
+            return _problem(503, {"code": "busy"})
+        except Refusal as refusal:
+            return _problem(400, refusal.record)
+        except ClientDisconnect:
+            return Response(status_code=204)
+        except ValueError as error:
+            return _problem(400, {"code": "refused_by_server", "text": str(error)})
+
+    return handle
+
+
+def _problem(status: int, record: dict[str, Any]) -> Response:
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return _json({"problems": [record]}, status, headers)
+
+
+def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        _text(value), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json"
+    )
+
+
+def _text(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

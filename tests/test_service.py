@@ -1,0 +1,221 @@
+"""The Draw tab's routes: what is remembered, how much, and what is refused."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.browser import ROOT, free_port, start_app, stop_app
+from maml.sessions.memory import OfferedWeights, VisitorMemory, is_token
+
+CROSS = [[[200, 200], [800, 800]], [[800, 200], [200, 800]]]
+CUP = [[[200, 200], [220, 600], [500, 850], [780, 600], [800, 200]]]
+TOKEN = "a-visitor-of-the-test-suite"
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """Two symbols, and a question about a cup."""
+    symbols = [
+        {"id": 1, "name": "cross", "examples": [{"strokes": CROSS}], "pad": []},
+        {"id": 2, "name": "cup", "examples": [], "pad": CUP},
+    ]
+    return {"version": 1, "revision": 1, "symbols": symbols, "query": CUP, **changes}
+
+
+class Server:
+    """Posts to a running app."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def post(self, path: str, body: bytes | str | dict[str, Any], **headers: str) -> Any:
+        """The status and the response's bytes."""
+        if isinstance(body, dict):
+            body = json.dumps(body)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("POST", path, body, {"Content-Type": "application/json", **headers})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def ask(self, asked: Any, token: str = TOKEN, **more: Any) -> tuple[int, Any]:
+        """The status and the answer to a document."""
+        question = {"visitor": token, "document": asked, **more}
+        status, body = self.post("/sketchpad/answer", question)
+        return status, json.loads(body) if body else None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running app; nothing that is sent to it may leave a traceback in its log."""
+    port = free_port()
+    log = tmp_path_factory.mktemp("app") / "app.log"
+    app = start_app(log, port)
+    yield Server(port)
+    stop_app(app)
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_question_is_answered(server: Server) -> None:
+    status, news = server.ask(document(revision=7))
+    assert status == 200 and news["revision"] == 7
+    assert news["winner"] == 1 and news["probabilities"][1] > 0.5
+
+
+def test_a_question_that_has_been_overtaken_gets_no_answer(server: Server) -> None:
+    assert server.ask(document(revision=5), "overtaken-" * 3)[0] == 200
+    assert server.ask(document(revision=4), "overtaken-" * 3) == (204, None)
+    assert server.ask(document(revision=4), "another-one" * 3)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"<script>", "is no JSON document"),
+        (b"\xff\xfe", "decode"),
+        (b"[" * 100_000, "is no JSON document"),
+        ({"visitor": TOKEN, "document": {"version": 1, "symbols": "x"}}, "wanted a list"),
+        ({"visitor": TOKEN, "document": document(query=[[[1e308, 0]]])}, "two finite numbers"),
+        ({"visitor": TOKEN, "document": document(query=[[[float("nan"), 0]]])}, "two finite"),
+        ({"visitor": "short", "document": document()}, "no_visitor"),
+        ({"visitor": ["a" * 30], "document": document()}, "no_visitor"),
+        ({"visitor": TOKEN, "weights": "../../flagship", "document": document()}, "weights_gone"),
+        ([], "no_visitor"),
+    ],
+)
+def test_an_unsound_question_is_refused_with_the_reason(
+    server: Server, body: Any, reason: str
+) -> None:
+    status, answer = server.post(
+        "/sketchpad/answer", body if isinstance(body, bytes) else json.dumps(body)
+    )
+    assert status == 400 and reason in answer.decode()
+
+
+def test_a_check_goes_line_by_line(server: Server) -> None:
+    symbols = document()["symbols"]
+    for symbol in symbols:
+        symbol["examples"] = [{"strokes": CROSS if symbol["id"] == 1 else CUP}] * 2
+        symbol["pad"] = []
+    question = {"visitor": TOKEN, "document": document(symbols=symbols)}
+    status, body = server.post("/sketchpad/check", question)
+    first, *_, last = (json.loads(line) for line in body.splitlines())
+    assert status == 200 and (first["done"], last["done"], last["total"]) == (0, 4, 4)
+    asked: dict[str, Any] = {"visitor": TOKEN, "document": document(symbols=[])}
+    status, body = server.post("/sketchpad/check", asked)
+    assert status == 200 and json.loads(body)["problems"] == [{"code": "missing_two"}]
+
+
+def test_an_export_is_sent_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
+    status, body = server.post("/sketchpad/export", {"visitor": TOKEN, "document": document()})
+    assert status == 200 and body.startswith(b"PK") and len(body) > 100_000
+    status, body = server.post(
+        "/sketchpad/export", {"visitor": TOKEN, "document": document(symbols=[])}
+    )
+    assert status == 400 and json.loads(body)["problems"] == [{"code": "missing_two"}]
+
+
+_MANY_ASKS = """
+import gc, http.client, json, sys
+import torch
+torch.set_num_threads(1)
+from maml.demo import build_demo
+from maml.demo.sketchpad import Sketchpad
+
+def census():
+    gc.collect()
+    pads = sum(isinstance(one, Sketchpad) for one in gc.get_objects())
+    with open("/proc/self/statm") as file:
+        return pads, int(file.read().split()[1]) * 4096
+
+demo = build_demo()
+_, url, _ = demo.launch(prevent_thread_lock=True, server_port=int(sys.argv[1]), quiet=True)
+question = json.loads(sys.argv[2])
+server = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+
+def ask(revision):
+    question["document"] |= {"revision": revision, "query": [[[revision % 900, 100], [500, 900]]]}
+    server.request("POST", "/sketchpad/answer", json.dumps(question))
+    response = server.getresponse()
+    assert response.status == 200, response.status
+    assert json.load(response)["revision"] == revision
+
+for revision in range(500):
+    ask(revision)
+before = census()
+for revision in range(500, 2500):
+    ask(revision)
+print(json.dumps([before, census()]))
+demo.close(verbose=False)
+"""
+
+
+def test_two_thousand_questions_leave_no_component_and_no_memory_behind() -> None:
+    question = {"visitor": TOKEN, "document": document()}
+    run = subprocess.run(
+        [sys.executable, "-c", _MANY_ASKS, str(free_port()), json.dumps(question)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    (pads, memory), (pads_after, memory_after) = json.loads(run.stdout.splitlines()[-1])
+    assert pads_after == pads == 1
+    assert memory_after - memory < 8e6
+
+
+# ---- what is remembered ------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_visitors_are_forgotten_by_number_and_by_age() -> None:
+    clock = Clock()
+    memory = VisitorMemory(most=3, seconds=60, clock=clock)
+    first = memory.visitor("a")
+    for name in "bca":
+        memory.visitor(name)
+    assert memory.visitor("a") is first and len(memory) == 3
+    memory.visitor("d")  # "b" asked least recently
+    assert len(memory) == 3 and memory.visitor("a") is first
+    clock.now = 61
+    memory.sweep()
+    assert len(memory) == 0
+    memory.visitor("a")
+    memory.forget("a")
+    assert len(memory) == 0
+
+
+def test_weights_are_found_by_their_key_alone(tmp_path: Path) -> None:
+    weights = OfferedWeights(most=2)
+    files = [tmp_path / f"{k}.safetensors" for k in range(3)]
+    for file in files:
+        file.touch()
+    keys = [weights.offer(file) for file in files]
+    assert len(set(keys)) == 3 and min(map(len, keys)) >= 22
+    assert [weights.path(key) for key in keys] == [None, *files[1:]]
+    assert weights.path(str(files[1])) is None and weights.path(None) is None
+    files[2].unlink()
+    assert weights.path(keys[2]) is None
+
+
+@pytest.mark.parametrize("value", ["", "a" * 21, "a" * 65, "a" * 30 + "\n", "ä" * 30, None, 5, []])
+def test_what_is_no_token(value: Any) -> None:
+    assert not is_token(value)
+    assert is_token("aB3-_" * 6)
