@@ -80,10 +80,10 @@ def test_a_question_that_has_been_overtaken_gets_no_answer(server: Server) -> No
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"<script>", "is no JSON document"),
+        (b"<script>", "is not JSON"),
         (b"\xff\xfe", "decode"),
-        (b"[" * 100_000, "is no JSON document"),
-        ({"visitor": TOKEN, "document": {"version": 1, "symbols": "x"}}, "wanted a list"),
+        (b"[" * 100_000, "is not JSON"),
+        ({"visitor": TOKEN, "document": {"version": 1, "symbols": "x"}}, "expected a list"),
         ({"visitor": TOKEN, "document": document(query=[[[1e308, 0]]])}, "two finite numbers"),
         ({"visitor": TOKEN, "document": document(query=[[[float("nan"), 0]]])}, "two finite"),
         ({"visitor": "short", "document": document()}, "no_visitor"),

@@ -7,7 +7,9 @@ from typing import Any
 import gradio as gr
 
 from maml.demo.sketchpad import Sketchpad
+from maml.demo.strings import worded
 from maml.sessions.answers import LoadModel, adapt_and_classify
+from maml.sessions.refusal import Refusal
 
 
 def build_draw_tab(load_model: LoadModel) -> Sketchpad:
@@ -26,8 +28,8 @@ def build_draw_tab(load_model: LoadModel) -> Sketchpad:
     ) -> dict[str, Any]:
         try:
             return adapt_and_classify(load_model(None), symbols, queries, steps)
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        except Refusal as refusal:
+            raise gr.Error(worded(refusal.record, "en"), print_exception=False) from refusal
 
     gr.api(
         adapt_and_classify_,

@@ -32,10 +32,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from maml.model import MetaNetwork
-from maml.sessions.answers import LoadModel, Refusal, answer, find_mixups
+from maml.sessions.answers import LoadModel, answer
 from maml.sessions.document import Document, parse_document, parse_text
 from maml.sessions.export import pack_learner
 from maml.sessions.memory import OfferedWeights, Visitor, VisitorMemory, is_token
+from maml.sessions.mixups import find_mixups
+from maml.sessions.refusal import Refusal
 
 _log = logging.getLogger(__name__)
 

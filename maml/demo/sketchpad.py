@@ -1,33 +1,58 @@
-"""The sketchpad: a Gradio component that draws its own cards."""
+"""The sketchpad: a Gradio component that draws its own cards.
+
+No drawing library is used.  Those that come with a Python package serve other purposes: Gradio's
+`gr.Sketchpad` (Pixi) sends pictures and starts a WebGL application for each pad, Bokeh's freehand
+tool gives points but is part of a plot, `streamlit-drawable-canvas` (fabric.js) belongs to another
+framework.  This page needs the points of the pen, twenty pads, and pens, palms and fingers told
+apart: `assets/pads.js`, on pointer events and a 2D canvas.  A library would add smooth outlines,
+which only the eye sees: the network gets 28 x 28 pixels.
+"""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, cast, get_args
+from typing import Any
 
 from maml.demo.component import AssetComponent, asset, drop_stub, page_settings, script_of
 from maml.demo.strings import STRINGS
-from maml.sessions.document import Language, example_sets
+from maml.sessions.document import (
+    PAGE_LIMITS,
+    PICTURE_PATTERN,
+    VERSION,
+    Language,
+    example_sets,
+    language_of,
+)
 
 _SCRIPTS = (
-    "svg.js",
+    "dom.js",
+    "words.js",
+    "icons.js",
     "document.js",
     "pads.js",
     "storage.js",
     "server.js",
     "curves.js",
+    "card.js",
+    "teach_panel.js",
+    "ask_panel.js",
+    "adapt_panel.js",
+    "mistakes_panel.js",
+    "keep_panel.js",
     "view.js",
     "entry.js",
 )
 
-# ---- the component ---------------------------------------------------------------------------
-
 
 @functools.cache
 def _script() -> str:
-    style = asset("base.css") + asset("sketchpad.css")
-    values = {"STRINGS": STRINGS, "SETS": example_sets(), "STYLE": style}
-    return script_of("SKETCH_CONSTANTS", values, *_SCRIPTS)
+    constants = {
+        "STRINGS": STRINGS,
+        "SETS": example_sets(),
+        "STYLE": asset("base.css") + asset("sketchpad.css"),
+        "DOCUMENT": {"VERSION": VERSION, "LIMITS": PAGE_LIMITS, "PICTURE": PICTURE_PATTERN},
+    }
+    return script_of("SKETCH_CONSTANTS", constants, *_SCRIPTS)
 
 
 class Sketchpad(AssetComponent):
@@ -47,8 +72,7 @@ class Sketchpad(AssetComponent):
 
     def preprocess(self, payload: Any) -> Language:
         """The page's language; English if what came is none."""
-        language = payload.get("language") if isinstance(payload, dict) else None
-        return cast(Language, language) if language in get_args(Language) else "en"
+        return language_of(payload)
 
     def api_info(self) -> dict[str, Any]:
         """What the page sends."""

@@ -105,31 +105,61 @@ _EN = {
     "opened": "{name} opened. Undo brings the earlier symbols back.",
     "exporting": "The adapted network is being packed.",
     "not_kept": "This browser does not let the page keep your drawings; save them as a file.",
-    # refusals
-    "refused_drawing_full": "This drawing is full: {limit} strokes are the most.",
-    "refused_too_many_symbols": "{limit} symbols are the most.",
-    "refused_too_many_drawings": "{name} has {limit} drawings, which is the most.",
-    "refused_no_such_symbol": "That symbol is no longer there.",
-    "refused_not_json": "That file is not JSON, so it cannot be a set of symbols.",
-    "refused_not_ours": "That file is not a set of symbols made by MAML Sketchpad.",
-    "refused_version": "That file has version {found}; this page reads version {wanted}.",
-    "refused_file_too_large": "That file is too large; {most} bytes are the most.",
-    "refused_not_a_list": "Refused: a list is missing at {where}.",
-    "refused_wrong_count": "Refused: {where} has {found} entries; {least} to {most} may be there.",
-    "refused_bad_point": "Refused: {where} has the point {found}; "
-    "wanted two whole numbers from 0 to 1000.",
-    "refused_bad_picture": "The picture could not be read: {where}. PNG, JPEG and WebP can.",
-    "refused_bad_drawing": "Refused: {where} is neither strokes nor a picture.",
-    "refused_bad_name": "Refused: {where} has no proper name (1 to 500 characters).",
-    "refused_same_name": "Refused: {where} bears the name {name}, which another one has.",
-    "refused_bad_steps": "Refused: steps is {found}; wanted a whole number from 0 to {most}.",
-    # what the server finds
-    "picture_unreadable": "Drawing {number} of {name} is left out: the picture could not be "
-    "opened. PNG, JPEG and WebP can.",
-    "picture_too_large": "Drawing {number} of {name} is left out: the picture has more than "
-    "{most} pixels a side.",
-    "picture_blank": "Drawing {number} of {name} is left out: no line can be seen in the picture.",
+    # places in a document, as errors name them
+    "in_document": "the document",
+    "in_symbols": "symbols",
+    "in_symbol": "symbol {number}",
+    "in_examples": "examples",
+    "in_example": "example {number}",
+    "in_pad": "pad",
+    "in_query": "the query",
+    "in_queries": "queries",
+    "in_query_number": "query {number}",
+    "in_strokes": "strokes",
+    "in_stroke": "stroke {number}",
+    "in_unseen": "unseen",
+    "in_steps": "steps",
+    "between_places": ", ",
+    "at": "{where}: {reason}",
+    # what a document may not hold
+    "too_large": "Expected at most {most} characters, got {found}.",
+    "not_json": "Expected a JSON document; {found} is not JSON.",
+    "not_ours": "That file is not a set of symbols made by MAML Sketchpad.",
+    "wrong_version": "Expected a document of version {wanted}; it has version {found}. "
+    "Reload the page, or save the set again.",
+    "wrong_language": "Expected one of {wanted} as language, got {found}.",
+    "not_an_object": "{where}: expected a JSON object, got {found}.",
+    "not_a_list": "{where}: expected a list, got {found}.",
+    "not_a_pair": "{where}: expected [symbol, drawing], got {found}.",
+    "wrong_count": "{where}: expected {least} to {most} entries, got {found}.",
+    "not_whole": "{field}: expected a whole number from {least} to {most}, got {found}.",
+    "bad_name": "{where}: expected a name of 1 to {most} characters, got {found}.",
+    "control_character": "{where}: the name holds a control character; remove it.",
+    "half_character": "{where}: the name holds half a surrogate pair; remove it.",
+    "same_name": "{where}: another symbol is named {name} too; every name must be unique.",
+    "same_id": "{where}: another symbol has the id {found} too; every id must be unique.",
+    "no_stroke": "{where} has no stroke; draw at least one dot or line.",
+    "no_example": "{where} has no examples; give it at least one.",
+    "too_many_points": "{where}: expected at most {most} points, got {found}.",
+    "not_a_point": "{where} has the point {found}; expected [x, y], two finite numbers of at most "
+    "{most}.",
+    "bad_point": "{where} has the point {found}; expected two whole numbers from 0 to {most}.",
+    "bad_drawing": "{where}: expected strokes or a picture, got {found}.",
+    "not_a_picture": "{where}: expected a PNG, JPEG or WebP as a base64 data URL of at most {most} "
+    "characters, got {found}.",
+    "bad_picture": "The picture could not be read: {where}. PNG, JPEG and WebP are supported.",
+    # what a change may not do
+    "drawing_full": "This drawing is full: a drawing holds at most {limit} strokes.",
+    "too_many_symbols": "A set holds at most {limit} symbols.",
+    "too_many_drawings": "{name} is full: a symbol holds at most {limit} drawings.",
+    "no_such_symbol": "That symbol is no longer there.",
+    # what the network cannot use
+    "left_out": "Drawing {number} of {name} is left out: {reason}",
+    "picture_unreadable": "the picture could not be opened. PNG, JPEG and WebP are supported.",
+    "picture_too_large": "the picture has more than {most} pixels a side; got {found}.",
+    "picture_blank": "no line can be seen in the picture.",
     "wrong_ways": "These weights tell exactly {wanted} symbols apart, but {found} have drawings.",
+    "no_finite_answer": "These weights give no finite answer. Train them further, or use others.",
     # the connection
     "offline": "No connection. Your drawings are safe here; the answer comes when it is back.",
     "busy": "Many people are drawing just now. Your answer will come.",
@@ -224,26 +254,55 @@ _ZH = {
     "opened": "已打开 {name}。撤销可找回之前的符号。",
     "exporting": "正在打包适应后的网络。",
     "not_kept": "浏览器不允许本页保存你的画，请把它们保存为文件。",
-    "refused_drawing_full": "这幅画已满：最多 {limit} 笔。",
-    "refused_too_many_symbols": "最多 {limit} 个符号。",
-    "refused_too_many_drawings": "{name} 已有 {limit} 幅画，不能再多了。",
-    "refused_no_such_symbol": "这个符号已经不在了。",
-    "refused_not_json": "该文件不是 JSON，不可能是符号集。",
-    "refused_not_ours": "该文件不是 MAML 画板保存的符号集。",
-    "refused_version": "该文件的版本是 {found}；本页只能读取版本 {wanted}。",
-    "refused_file_too_large": "文件太大，最多 {most} 字节。",
-    "refused_not_a_list": "已拒绝：{where} 处缺少列表。",
-    "refused_wrong_count": "已拒绝：{where} 有 {found} 项，应为 {least} 到 {most} 项。",
-    "refused_bad_point": "已拒绝：{where} 中的点 {found} 无效，应为两个 0 到 1000 的整数。",
-    "refused_bad_picture": "无法读取图片：{where}。支持 PNG、JPEG 和 WebP。",
-    "refused_bad_drawing": "已拒绝：{where} 既不是笔画也不是图片。",
-    "refused_bad_name": "已拒绝：{where} 没有合适的名称（1 到 500 个字符）。",
-    "refused_same_name": "已拒绝：{where} 的名称 {name} 与另一个重复。",
-    "refused_bad_steps": "已拒绝：步数为 {found}，应为 0 到 {most} 的整数。",
-    "picture_unreadable": "{name} 的第 {number} 幅未采用：无法打开图片。支持 PNG、JPEG 和 WebP。",
-    "picture_too_large": "{name} 的第 {number} 幅未采用：图片边长超过 {most} 像素。",
-    "picture_blank": "{name} 的第 {number} 幅未采用：图片中看不到线条。",
+    "in_document": "文档",
+    "in_symbols": "符号列表",
+    "in_symbol": "第 {number} 个符号",
+    "in_examples": "示例列表",
+    "in_example": "第 {number} 个示例",
+    "in_pad": "画板",
+    "in_query": "提问的画",
+    "in_queries": "提问列表",
+    "in_query_number": "第 {number} 个提问",
+    "in_strokes": "笔画列表",
+    "in_stroke": "第 {number} 笔",
+    "in_unseen": "unseen",
+    "in_steps": "步数",
+    "between_places": "，",
+    "at": "{where}：{reason}",
+    "too_large": "最多 {most} 个字符，实际为 {found}。",
+    "not_json": "应为 JSON 文档，{found} 不是 JSON。",
+    "not_ours": "该文件不是 MAML 画板保存的符号集。",
+    "wrong_version": "应为版本 {wanted} 的文档，实际版本为 {found}。请刷新页面或重新保存符号集。",
+    "wrong_language": "语言应为 {wanted} 之一，实际为 {found}。",
+    "not_an_object": "{where}：应为 JSON 对象，实际为 {found}。",
+    "not_a_list": "{where}：应为列表，实际为 {found}。",
+    "not_a_pair": "{where}：应为 [符号, 画]，实际为 {found}。",
+    "wrong_count": "{where}：应为 {least} 到 {most} 项，实际为 {found} 项。",
+    "not_whole": "{field}：应为 {least} 到 {most} 的整数，实际为 {found}。",
+    "bad_name": "{where}：名称应为 1 到 {most} 个字符，实际为 {found}。",
+    "control_character": "{where}：名称含有控制字符，请删除。",
+    "half_character": "{where}：名称含有不完整的字符，请删除。",
+    "same_name": "{where}：名称 {name} 与另一个符号重复，名称必须唯一。",
+    "same_id": "{where}：编号 {found} 与另一个符号重复，编号必须唯一。",
+    "no_stroke": "{where}没有笔画，请至少画一个点或一条线。",
+    "no_example": "{where}没有示例，请至少给出一个。",
+    "too_many_points": "{where}：最多 {most} 个点，实际为 {found}。",
+    "not_a_point": "{where}中的点 {found} 无效，应为 [x, y] 两个绝对值不超过 {most} 的有限数。",
+    "bad_point": "{where}中的点 {found} 无效，应为两个 0 到 {most} 的整数。",
+    "bad_drawing": "{where}：应为笔画或图片，实际为 {found}。",
+    "not_a_picture": "{where}：应为不超过 {most} 个字符的 PNG、JPEG 或 WebP 的 base64 数据 URL，"
+    "实际为 {found}。",
+    "bad_picture": "无法读取图片：{where}。支持 PNG、JPEG 和 WebP。",
+    "drawing_full": "这幅画已满：一幅画最多 {limit} 笔。",
+    "too_many_symbols": "最多 {limit} 个符号。",
+    "too_many_drawings": "{name} 已满：一个符号最多 {limit} 幅画。",
+    "no_such_symbol": "这个符号已经不在了。",
+    "left_out": "{name} 的第 {number} 幅未采用：{reason}",
+    "picture_unreadable": "无法打开图片。支持 PNG、JPEG 和 WebP。",
+    "picture_too_large": "图片边长超过 {most} 像素，实际为 {found}。",
+    "picture_blank": "图片中看不到线条。",
     "wrong_ways": "这套权重只能区分正好 {wanted} 个符号，而现在有 {found} 个符号有画。",
+    "no_finite_answer": "这套权重给不出有限的回答。请继续训练，或换用其他权重。",
     "offline": "连接中断。你的画在这里是安全的；恢复连接后会给出答案。",
     "busy": "现在画画的人很多，请稍候，答案会来的。",
     "no_visitor": "本页已过期，请重新加载；你的画不会丢失。",
@@ -257,5 +316,17 @@ STRINGS: dict[Language, dict[str, str]] = {"en": _EN, "zh": _ZH}
 
 
 def worded(record: Mapping[str, Any], language: Language) -> str:
-    """A coded problem in words: the text of its `code`, filled in with its other entries."""
-    return STRINGS[language][record["code"]].format(**record)
+    """A coded problem in words: the text of its `code`, filled in with its other entries.
+
+    An entry that is itself a record, or a list of records, is worded first.
+    """
+    words = STRINGS[language]
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return worded(value, language)
+        if isinstance(value, list):
+            return words["between_places"].join(worded(one, language) for one in value)
+        return value
+
+    return words[record["code"]].format(**{key: filled(value) for key, value in record.items()})

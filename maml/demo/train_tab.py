@@ -55,7 +55,7 @@ _TAKE_FILE = """() => {
 @functools.cache
 def _script() -> str:
     values = {"STRINGS": TRAIN_STRINGS, "STYLE": asset("base.css") + asset("train_board.css")}
-    return script_of("TRAIN_CONSTANTS", values, "svg.js", "train_chart.js", "train_board.js")
+    return script_of("TRAIN_CONSTANTS", values, "dom.js", "train_chart.js", "train_board.js")
 
 
 class TrainingBoard(AssetComponent):

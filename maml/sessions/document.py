@@ -1,15 +1,8 @@
-"""The sketchpad: a Gradio component that draws its own cards, and the reading of what it sends.
+"""The document that the page sends, checked.
 
-The page's part lives in `assets/` and is put together in `_script`.  Its value is one small,
-versioned JSON document (`assets/document.js` describes it); `parse_document` checks every byte of
-it, because a client can send anything.
-
-No drawing library is used.  Those that come with a Python package are made for other work: Gradio's
-`gr.Sketchpad` (Pixi) sends pictures and starts a WebGL application for each pad, Bokeh's freehand
-tool gives points but is part of a plot, `streamlit-drawable-canvas` (fabric.js) belongs to another
-framework.  Wanted here are the points of the pen, twenty pads on a page, and pens, palms and
-fingers told apart: the 230 lines of `assets/pads.js`, on pointer events and a 2D canvas.  What a
-library would add, smooth outlines, is for the eye alone: the network sees 28 x 28 pixels.
+A document is one small, versioned JSON object (`maml/demo/assets/document.js` describes it).
+`parse_document` checks every value of it, because a client can send anything; what comes out is
+immutable.  Everything that is refused raises a `Refusal`.
 """
 
 from __future__ import annotations
@@ -19,14 +12,15 @@ import hashlib
 import io
 import json
 import re
+import reprlib
 import warnings
 from array import array
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from itertools import chain
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +28,7 @@ from PIL import Image, UnidentifiedImageError
 
 from maml.config import LARGEST_WAYS, Framing
 from maml.drawing import image_to_ink, strokes_to_image
+from maml.sessions.refusal import Refusal
 
 Language = Literal["en", "zh"]
 """Languages of the page."""
@@ -47,29 +42,38 @@ LARGEST_PICTURE = 40_000
 LARGEST_PICTURE_SIDE = 512
 LARGEST_STEPS = 20
 LARGEST_COORDINATE = 1_000_000.0
-LARGEST_REVISION = 2**53
+LARGEST_NUMBER = 2**53
 LARGEST_TEXT = 10_000_000
+LARGEST_FILE = 8_000_000
+_LARGEST_UNSEEN = LARGEST_WAYS * LARGEST_DRAWINGS
 
-_PICTURE = re.compile(r"data:image/(png|jpeg|webp);base64,([A-Za-z0-9+/]+={0,2})")
+PICTURE_PATTERN = r"data:image/(png|jpeg|webp);base64,([A-Za-z0-9+/]+={0,2})"
+"""The whole of a picture's data URL, for Python and JavaScript alike."""
+
+PAGE_LIMITS = {
+    "symbols": LARGEST_WAYS,
+    "drawings": LARGEST_DRAWINGS,
+    "strokes": LARGEST_STROKES,
+    "points": LARGEST_POINTS,
+    "name": LARGEST_NAME,
+    "picture": LARGEST_PICTURE,
+    "steps": LARGEST_STEPS,
+    "file": LARGEST_FILE,
+}
+"""What the page's scripts may not exceed: symbols; drawings of a symbol; strokes and points of a
+drawing; characters of a name, of a picture's data URL and of a file; gradient steps."""
+
+_PICTURE = re.compile(PICTURE_PATTERN)
 _NUMBERS = (int, float)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
+Where = tuple[dict[str, Any], ...]
+"""A place in a document, outermost part first; each part a record that can be worded."""
 
-class PictureError(ValueError):
-    """A picture that gives no ink.
-
-    Args:
-        text: what is wrong with it.
-        code: the same for the page, which has its own words for it in each language: "unreadable",
-            "too_large" or "blank".
-    """
-
-    def __init__(self, text: str, code: str) -> None:
-        super().__init__(text)
-        self.code = code
+Strokes = tuple[tuple[tuple[float, float], ...], ...]
 
 
-# ---- what the page sends ---------------------------------------------------------------------
+# ---- the checked document ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -79,40 +83,40 @@ class Drawing:
     Args:
         strokes: each a tuple of (x, y), x to the right and y downwards; empty for a picture.
         picture: PNG, JPEG or WebP; None for strokes.
-        framing: of the ink, as the network is used to it.
     """
 
-    strokes: tuple[tuple[tuple[float, float], ...], ...] = ()
+    strokes: Strokes = ()
     picture: bytes | None = None
-    framing: Framing = "fit"
 
     @cached_property
     def key(self) -> bytes:
         """A digest of the content: equal drawings have equal keys."""
-        digest = hashlib.blake2b(self.framing.encode(), digest_size=16)
+        digest = hashlib.blake2b(digest_size=16)
         if self.picture is not None:
-            digest.update(self.picture)
+            digest.update(b"picture" + self.picture)
         for stroke in self.strokes:
-            digest.update(array("d", chain.from_iterable(stroke)).tobytes() + b"|")
+            # The length keeps one long stroke apart from two short ones.
+            digest.update(len(stroke).to_bytes(4, "little"))
+            digest.update(array("d", chain.from_iterable(stroke)).tobytes())
         return digest.digest()
 
-    def ink(self) -> NDArray[np.float32]:
-        """The 28 x 28 picture that the network sees.
+    def ink(self, framing: Framing) -> NDArray[np.float32]:
+        """The picture (28, 28) that a network of that framing sees.
 
         Raises:
-            PictureError: if the picture cannot be opened, is too large, or is blank.
+            Refusal: if a picture cannot be opened, is too large, or is blank.
         """
         if self.picture is None:
-            return strokes_to_image([np.asarray(stroke) for stroke in self.strokes], self.framing)
+            return strokes_to_image([np.asarray(stroke) for stroke in self.strokes], framing)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 image = Image.open(io.BytesIO(self.picture), formats=("PNG", "JPEG", "WEBP"))
                 if max(image.size) > LARGEST_PICTURE_SIDE:
-                    raise PictureError(
-                        f"A picture of {image.size[0]} x {image.size[1]} pixels came; "
-                        f"shrink it to at most {LARGEST_PICTURE_SIDE} a side.",
-                        "too_large",
+                    raise Refusal(
+                        "picture_too_large",
+                        most=LARGEST_PICTURE_SIDE,
+                        found=f"{image.size[0]} × {image.size[1]}",
                     )
                 image.load()
         except (
@@ -122,19 +126,24 @@ class Drawing:
             Image.DecompressionBombError,
             Image.DecompressionBombWarning,
         ) as error:
-            raise PictureError(
-                "A picture could not be opened; send a whole PNG, JPEG or WebP.", "unreadable"
-            ) from error
+            raise Refusal("picture_unreadable") from error
         try:
-            return image_to_ink(image, self.framing)
+            return image_to_ink(image, framing)
         except ValueError as error:
-            raise PictureError(str(error), "blank") from error
+            raise Refusal("picture_blank") from error
 
 
 @dataclass(frozen=True)
 class Symbol:
-    """A symbol with its drawings, the one on its pad last."""
+    """A symbol with its drawings, the one on its pad last.
 
+    Args:
+        id: the page's number for it; unique in a document.
+        name: unique in a document.
+        drawings: in the page's order.
+    """
+
+    id: int
     name: str
     drawings: tuple[Drawing, ...]
 
@@ -147,8 +156,10 @@ class Document:
         symbols: in their order on the page, those without drawings included.
         query: the drawing that is asked about, or None.
         steps: gradient steps, or None for those the weights were trained for.
-        revision: number of the question; the answer bears it too.
+        revision: number of the question; the answer carries it too.
         language: of the page.
+        unseen: drawings whose ink the page does not have yet, as (symbol's id, place among its
+            drawings).
     """
 
     symbols: tuple[Symbol, ...]
@@ -156,20 +167,10 @@ class Document:
     steps: int | None = None
     revision: int = 0
     language: Language = "en"
+    unseen: tuple[tuple[int, int], ...] = ()
 
-    def framed(self, framing: Framing) -> Document:
-        """The same document, its ink framed as a network is used to it."""
-        symbols = tuple(
-            replace(one, drawings=tuple(replace(one, framing=framing) for one in one.drawings))
-            for one in self.symbols
-        )
-        query = self.query and replace(self.query, framing=framing)
-        return replace(self, symbols=symbols, query=query)
 
-    @property
-    def taught(self) -> tuple[int, ...]:
-        """Places of the symbols that have a drawing."""
-        return tuple(place for place, one in enumerate(self.symbols) if one.drawings)
+# ---- checking ----------------------------------------------------------------------------------
 
 
 def parse_document(value: object) -> Document:
@@ -179,36 +180,34 @@ def parse_document(value: object) -> Document:
         value: what JSON gave.
 
     Raises:
-        ValueError: says where it is wrong, what stands there and what was wanted.
+        Refusal: says what is wrong, and where.
     """
-    document = _mapping(value, "the document")
-    if document.get("version") != VERSION:
-        raise ValueError(
-            f"The document has version {_short(document.get('version'))}; "
-            f"wanted {VERSION}. Reload the page or save the set again."
-        )
+    document = _mapping(value, (_part("in_document"),))
+    version = document.get("version")
+    if version != VERSION:
+        raise Refusal("wrong_version", wanted=VERSION, found=_short(version))
     symbols = tuple(
-        _symbol(symbol, f"symbol {place}")
-        for place, symbol in enumerate(_list(document.get("symbols"), "symbols", LARGEST_WAYS), 1)
+        _symbol(symbol, place)
+        for place, symbol in enumerate(
+            _list(document.get("symbols"), (_part("in_symbols"),), LARGEST_WAYS), 1
+        )
     )
-    names = [symbol.name for symbol in symbols]
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            raise ValueError(
-                f"Symbols {names.index(name) + 1} and {place + 1} are both named {_short(name)}; "
-                "each needs a name of its own."
-            )
-    query = _strokes(document.get("query", []), "the query")
+    _require_unique(symbols)
+    query = _strokes(document.get("query", []), (_part("in_query"),))
     language = document.get("language", "en")
-    if language not in ("en", "zh"):
-        raise ValueError(f"language is {_short(language)}; wanted 'en' or 'zh'.")
+    if language not in get_args(Language):
+        raise Refusal("wrong_language", wanted="en, zh", found=_short(language))
     steps = document.get("steps")
+    unseen = _list(
+        document.get("unseen", []), (_part("in_unseen"),), LARGEST_WAYS * LARGEST_DRAWINGS
+    )
     return Document(
         symbols=symbols,
         query=Drawing(query) if query else None,
-        steps=None if steps is None else _whole(steps, "steps", LARGEST_STEPS),
-        revision=_whole(document.get("revision", 0), "revision", LARGEST_REVISION),
+        steps=None if steps is None else _whole(steps, "steps", 0, LARGEST_STEPS),
+        revision=_whole(document.get("revision", 0), "revision", 0, LARGEST_NUMBER),
         language=cast(Language, language),
+        unseen=tuple(_unseen(one) for one in unseen),
     )
 
 
@@ -216,131 +215,184 @@ def parse_text(text: str) -> object:
     """What stands in JSON text.
 
     Raises:
-        ValueError: if the text is too long or no JSON.
+        Refusal: if the text is too long or not JSON.
     """
     if len(text) > LARGEST_TEXT:
-        raise ValueError(f"{len(text)} characters came; {LARGEST_TEXT} are the most.")
+        raise Refusal("too_large", most=LARGEST_TEXT, found=len(text))
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{_short(text)} is no JSON document.") from error
+        raise Refusal("not_json", found=_short(text)) from error
 
 
-def parse_drawing(value: object, where: str = "the drawing") -> Drawing:
+def language_of(value: object) -> Language:
+    """The language of a document that may be unsound; English if it names none."""
+    language = value.get("language") if isinstance(value, dict) else None
+    return cast(Language, language) if language in get_args(Language) else "en"
+
+
+def parse_drawing(value: object, where: Where) -> Drawing:
     """Check one drawing: ``{"strokes": [[[x, y], ...], ...]}`` or ``{"picture": "data:..."}``.
 
     Raises:
-        ValueError: says what is wrong.
+        Refusal: says what is wrong.
     """
     drawing = _mapping(value, where)
     if "picture" in drawing:
         return Drawing(picture=_picture(drawing["picture"], where))
     strokes = _strokes(drawing.get("strokes"), where)
     if not strokes:
-        raise ValueError(f"{where} has no stroke; draw at least one dot or line.")
+        raise Refusal("no_stroke", where=list(where))
     return Drawing(strokes)
 
 
-def _symbol(value: object, where: str) -> Symbol:
+def parse_drawings(value: object, code: str, least: int, most: int) -> tuple[Drawing, ...]:
+    """Check a list of drawings.
+
+    Args:
+        value: what JSON gave.
+        code: of the words for one drawing's place, such as "in_query_number".
+        least: smallest number of drawings.
+        most: largest number of drawings.
+
+    Raises:
+        Refusal: says what is wrong.
+    """
+    found = _list(value, (_part("in_queries"),), most, least)
+    return tuple(parse_drawing(one, (_part(code, number),)) for number, one in enumerate(found, 1))
+
+
+def _symbol(value: object, place: int) -> Symbol:
+    where = (_part("in_symbol", place),)
     symbol = _mapping(value, where)
-    name = check_name(symbol.get("name"), where)
+    name = _name(symbol.get("name"), where)
+    examples = _list(symbol.get("examples", []), (*where, _part("in_examples")), LARGEST_DRAWINGS)
     drawings = [
-        parse_drawing(drawing, f"{where}, example {number}")
-        for number, drawing in enumerate(
-            _list(symbol.get("examples", []), f"{where}, examples", LARGEST_DRAWINGS), 1
-        )
+        parse_drawing(drawing, (*where, _part("in_example", number)))
+        for number, drawing in enumerate(examples, 1)
     ]
-    pad = _strokes(symbol.get("pad", []), f"{where}, pad")
+    pad = _strokes(symbol.get("pad", []), (*where, _part("in_pad")))
     if pad:
         drawings.append(Drawing(pad))
     if len(drawings) > LARGEST_DRAWINGS:
-        raise ValueError(f"{where} has {len(drawings)} drawings; {LARGEST_DRAWINGS} are the most.")
-    return Symbol(name, tuple(drawings))
+        raise Refusal("too_many_drawings", name=name, limit=LARGEST_DRAWINGS)
+    number = _whole(symbol.get("id", place), "id", 1, LARGEST_NUMBER)
+    return Symbol(number, name, tuple(drawings))
 
 
-def check_name(value: object, where: str) -> str:
-    """A symbol's name: 1 to 500 characters, none of them a control character.
+def _require_unique(symbols: Sequence[Symbol]) -> None:
+    names: set[str] = set()
+    numbers: set[int] = set()
+    for place, symbol in enumerate(symbols, 1):
+        where = [_part("in_symbol", place)]
+        if symbol.name in names:
+            raise Refusal("same_name", where=where, name=symbol.name)
+        if symbol.id in numbers:
+            raise Refusal("same_id", where=where, found=symbol.id)
+        names.add(symbol.name)
+        numbers.add(symbol.id)
 
-    Raises:
-        ValueError: if it is none.
-    """
+
+def _name(value: object, where: Where) -> str:
     if not isinstance(value, str) or not 0 < len(value.strip()) <= len(value) <= LARGEST_NAME:
-        raise ValueError(
-            f"{where} has the name {_short(value)}; wanted 1 to {LARGEST_NAME} characters."
-        )
+        raise Refusal("bad_name", where=list(where), most=LARGEST_NAME, found=_short(value))
     if _CONTROL.search(value):
-        raise ValueError(f"The name of {where} holds a control character; leave it out.")
+        raise Refusal("control_character", where=list(where))
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"The name of {where} holds half a character; leave it out.") from error
+        raise Refusal("half_character", where=list(where)) from error
     return value
 
 
-def _strokes(value: object, where: str) -> tuple[tuple[tuple[float, float], ...], ...]:
-    strokes = tuple(
-        tuple(_point(point, f"{where}, stroke {number}") for point in points)
-        for number, points in enumerate(_list(value, f"{where}, strokes", LARGEST_STROKES), 1)
-        if _list(points, f"{where}, stroke {number}", LARGEST_POINTS)
-    )
-    count = sum(len(stroke) for stroke in strokes)
+def _strokes(value: object, where: Where) -> Strokes:
+    strokes = []
+    count = 0
+    for number, points in enumerate(
+        _list(value, (*where, _part("in_strokes")), LARGEST_STROKES), 1
+    ):
+        stroke = (*where, _part("in_stroke", number))
+        if _list(points, stroke, LARGEST_POINTS):
+            strokes.append(tuple(_points(points, stroke)))
+            count += len(points)
     if count > LARGEST_POINTS:
-        raise ValueError(f"{where} has {count} points; {LARGEST_POINTS} are the most.")
-    return strokes
+        raise Refusal("too_many_points", where=list(where), most=LARGEST_POINTS, found=count)
+    return tuple(strokes)
 
 
-def _point(value: object, where: str) -> tuple[float, float]:
-    if type(value) is list and len(value) == 2:
-        x, y = value
-        # Comparing refuses what is not a number too; a bool is of another type.
-        if (
-            type(x) in _NUMBERS
-            and type(y) in _NUMBERS
-            and -LARGEST_COORDINATE <= x <= LARGEST_COORDINATE
-            and -LARGEST_COORDINATE <= y <= LARGEST_COORDINATE
-        ):
-            return float(x), float(y)
-    raise ValueError(
-        f"{where} has the point {_short(value)}; wanted [x, y], two finite numbers "
-        f"of at most {LARGEST_COORDINATE:g}."
-    )
-
-
-def _picture(value: object, where: str) -> bytes:
-    match = (
-        _PICTURE.fullmatch(value)
-        if isinstance(value, str) and len(value) <= LARGEST_PICTURE
-        else None
-    )
-    if match is None:
-        raise ValueError(
-            f"{where} is no picture; wanted a data URL of PNG, JPEG or WebP in base64, "
-            f"at most {LARGEST_PICTURE} characters."
+def _points(points: Sequence[Any], where: Where) -> Iterator[tuple[float, float]]:
+    for point in points:
+        if type(point) is list and len(point) == 2:
+            x, y = point
+            # Comparing refuses what is not a number too; a bool is of another type.
+            if (
+                type(x) in _NUMBERS
+                and type(y) in _NUMBERS
+                and -LARGEST_COORDINATE <= x <= LARGEST_COORDINATE
+                and -LARGEST_COORDINATE <= y <= LARGEST_COORDINATE
+            ):
+                yield float(x), float(y)
+                continue
+        raise Refusal(
+            "not_a_point",
+            where=list(where),
+            most=f"{LARGEST_COORDINATE:,.0f}",
+            found=_short(point),
         )
+
+
+def _picture(value: object, where: Where) -> bytes:
+    fits = isinstance(value, str) and len(value) <= LARGEST_PICTURE
+    match = _PICTURE.fullmatch(cast(str, value)) if fits else None
+    if match is None:
+        raise Refusal("not_a_picture", where=list(where), most=LARGEST_PICTURE, found=_short(value))
     try:
         return base64.b64decode(match[2], validate=True)
     except ValueError as error:
-        raise ValueError(f"{where}: the picture's base64 is broken ({error}).") from error
+        raise Refusal(
+            "not_a_picture", where=list(where), most=LARGEST_PICTURE, found=_short(value)
+        ) from error
 
 
-def _mapping(value: object, where: str) -> Mapping[str, Any]:
+def _unseen(value: object) -> tuple[int, int]:
+    if type(value) is not list or len(value) != 2:
+        raise Refusal("not_a_pair", where=[_part("in_unseen")], found=_short(value))
+    return (
+        _whole(value[0], "unseen", 1, LARGEST_NUMBER),
+        _whole(value[1], "unseen", 0, LARGEST_DRAWINGS - 1),
+    )
+
+
+def _mapping(value: object, where: Where) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{where} is {_short(value)}; wanted a JSON object.")
+        raise Refusal("not_an_object", where=list(where), found=_short(value))
     return value
 
 
-def _list(value: object, where: str, most: int) -> Sequence[Any]:
+def _list(value: object, where: Where, most: int, least: int = 0) -> Sequence[Any]:
     if not isinstance(value, list):
-        raise ValueError(f"{where}: {_short(value)} came; wanted a list.")
-    if len(value) > most:
-        raise ValueError(f"{where}: {len(value)} entries came; {most} are the most.")
+        raise Refusal("not_a_list", where=list(where), found=_short(value))
+    if not least <= len(value) <= most:
+        raise Refusal("wrong_count", where=list(where), least=least, most=most, found=len(value))
     return value
 
 
-def _whole(value: object, name: str, most: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise ValueError(f"{name} is {_short(value)}; wanted a whole number from 0 to {most}.")
+def _whole(value: object, field: str, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise Refusal("not_whole", field=field, least=least, most=most, found=_short(value))
     return value
+
+
+def _part(code: str, number: int | None = None) -> dict[str, Any]:
+    return {"code": code} if number is None else {"code": code, "number": number}
+
+
+def _short(value: object) -> str:
+    text = reprlib.repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+# ---- the built-in sets -------------------------------------------------------------------------
 
 
 def example_sets() -> list[dict[str, Any]]:
@@ -348,8 +400,3 @@ def example_sets() -> list[dict[str, Any]]:
     text = resources.files("maml.sessions").joinpath("examples.json").read_text(encoding="utf-8")
     sets: list[dict[str, Any]] = json.loads(text)
     return sets
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -8,12 +8,14 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
+import torch
 from safetensors.torch import save
 
 from maml.checkpoint import save_model
 from maml.model import MetaNetwork
-from maml.sessions.answers import DrawSession, framing_of, require_ways, sound_drawings
 from maml.sessions.document import Document
+from maml.sessions.draw_session import DrawSession, require_ways
 
 RUN_PY = '''"""Name drawings with this folder's adapted network: python run.py picture.png ..."""
 
@@ -66,20 +68,21 @@ def pack_learner(document: Document, session: DrawSession, model: MetaNetwork) -
         `run.py`.
 
     Raises:
-        ValueError: if fewer than two symbols have drawings, or not as many as the network serves.
+        Refusal: if fewer than two symbols have drawings, or not as many as the network serves.
     """
-    document = document.framed(framing_of(model))
-    groups, slots, _ = sound_drawings(document, session)
-    names = [document.symbols[slot].name for slot in slots]
-    require_ways(groups, model)
-    learner = session.learner(model, groups, names, document.steps)
-    support = session.support(groups, names)
+    symbols, _ = session.sound(document, model)
+    require_ways(symbols, model)
+    # Adapted anew: a learner that the session remembers may have the names of before a renaming.
+    learner = session.adapted(model, symbols, document.steps)
+    drawings = [drawing for symbol in symbols for drawing in symbol.drawings]
+    images = torch.from_numpy(np.stack([session.ink(model, one) for one in drawings]))[:, None]
+    names = list(learner.names)
     metadata = {
         "names": json.dumps(names, ensure_ascii=False),
-        "shots": str(len(support.labels) / len(names)),
+        "shots": str(len(drawings) / len(names)),
         "steps": str(learner.steps),
     }
-    adapted = save({**learner.state_dict(), "support": support.images}, metadata)
+    adapted = save({**learner.state_dict(), "support": images}, metadata)
     packed = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:
         base = Path(folder) / "base.safetensors"

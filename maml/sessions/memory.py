@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from maml.sessions.answers import DrawSession
+from maml.sessions.draw_session import DrawSession
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,64}")
 """At least 128 bits in base64: nobody comes upon another's by guessing."""

@@ -3,6 +3,7 @@ const assert = require("node:assert/strict");
 const path = require("node:path");
 const { test } = require("node:test");
 
+require(path.join(__dirname, "constants.js"));
 const D = require(path.join(__dirname, "../../maml/demo/assets/document.js"));
 
 const nameOf = (letter) => "Symbol " + letter;
@@ -12,7 +13,7 @@ const freeze = (value) => {
   return value;
 };
 const start = () => freeze(D.emptyDocument(nameOf));
-const refused = (code) => (error) => error instanceof D.DocumentError && error.code === code;
+const refused = (code) => (error) => error instanceof D.DocumentError && error.record.code === code;
 
 test("a new document has two empty symbols with names of their own", () => {
   const doc = start();
@@ -57,7 +58,7 @@ test("a curve keeps its shape to a few units", () => {
 test("a full drawing refuses the next stroke", () => {
   let doc = start();
   for (let i = 0; i < D.LIMITS.strokes; i += 1) doc = D.addStroke(doc, 1, [[i, i]]);
-  assert.throws(() => D.addStroke(doc, 1, line), refused("drawing-full"));
+  assert.throws(() => D.addStroke(doc, 1, line), refused("drawing_full"));
 });
 
 test("keepPad makes an example of the pad and clears it; an empty pad stays as it is", () => {
@@ -74,18 +75,18 @@ test("twenty drawings of a symbol are the most, the pad's included", () => {
   doc = D.addStroke(doc, 1, line);
   assert.equal(D.drawingCount(doc.symbols[0]), 20);
   assert.throws(() => D.addPicture(doc, 1, "data:image/png;base64,AAAA"),
-    refused("too-many-drawings"));
+    refused("too_many_drawings"));
   doc = D.addStroke(doc, 1, [[1, 1]]); // more strokes of the same drawing
   assert.equal(doc.symbols[0].pad.length, 2);
   doc = D.keepPad(doc, 1);
-  assert.throws(() => D.addStroke(doc, 1, line), refused("too-many-drawings"));
+  assert.throws(() => D.addStroke(doc, 1, line), refused("too_many_drawings"));
 });
 
 test("twenty symbols are the most; each gets a free name", () => {
   let doc = start();
   while (doc.symbols.length < 20) doc = D.addSymbol(doc, D.freeName(doc, nameOf));
   assert.equal(doc.symbols[19].name, "Symbol T");
-  assert.throws(() => D.addSymbol(doc, "one more"), refused("too-many-symbols"));
+  assert.throws(() => D.addSymbol(doc, "one more"), refused("too_many_symbols"));
   doc = D.removeSymbol(doc, 3);
   assert.equal(D.freeName(doc, nameOf), "Symbol C");
   assert.equal(new Set(D.addSymbol(doc, "x").symbols.map((s) => s.id)).size, 20);
@@ -159,7 +160,7 @@ test("a change after an undo ends what could be redone; no change is no step", (
   for (let i = 0; i < 300; i += 1) {
     history = D.record(history, D.setSteps(history.present, i % 2));
   }
-  assert.equal(history.past.length, D.LIMITS.history);
+  assert.equal(history.past.length, D.HISTORY);
 });
 
 test("a set survives the way through a file: names, order, unicode, strokes, pictures", () => {
@@ -184,36 +185,36 @@ test("a file from elsewhere is refused with the reason", () => {
     const other = spoil(value);
     assert.throws(() => D.readDocument(other === undefined ? value : other), refused(code));
   };
-  assert.throws(() => D.parse("{"), refused("not-json"));
-  assert.throws(() => D.parse(" ".repeat(D.LIMITS.file + 1)), refused("file-too-large"));
-  refuse("not-ours", () => null);
-  refuse("not-ours", () => []);
-  refuse("not-ours", () => ({ hello: "world" }));
-  refuse("not-ours", (v) => { v.format = "other"; });
-  refuse("version", (v) => { v.version = 2; });
-  refuse("not-a-list", (v) => { v.symbols = {}; });
-  refuse("wrong-count", (v) => { v.symbols = Array(21).fill(v.symbols[0]); });
-  refuse("bad-name", (v) => { v.symbols[0].name = ""; });
-  refuse("bad-name", (v) => { v.symbols[0].name = "x".repeat(501); });
-  refuse("bad-name", (v) => { v.symbols[0].name = 7; });
-  refuse("same-name", (v) => { v.symbols[1].name = v.symbols[0].name; });
-  refuse("wrong-count", (v) => { v.symbols[0].examples = Array(21).fill({ strokes: [line] }); });
-  refuse("too-many-drawings", (v) => {
+  assert.throws(() => D.parse("{"), refused("not_json"));
+  assert.throws(() => D.parse(" ".repeat(D.LIMITS.file + 1)), refused("too_large"));
+  refuse("not_ours", () => null);
+  refuse("not_ours", () => []);
+  refuse("not_ours", () => ({ hello: "world" }));
+  refuse("not_ours", (v) => { v.format = "other"; });
+  refuse("wrong_version", (v) => { v.version = 2; });
+  refuse("not_a_list", (v) => { v.symbols = {}; });
+  refuse("wrong_count", (v) => { v.symbols = Array(21).fill(v.symbols[0]); });
+  refuse("bad_name", (v) => { v.symbols[0].name = ""; });
+  refuse("bad_name", (v) => { v.symbols[0].name = "x".repeat(501); });
+  refuse("bad_name", (v) => { v.symbols[0].name = 7; });
+  refuse("same_name", (v) => { v.symbols[1].name = v.symbols[0].name; });
+  refuse("wrong_count", (v) => { v.symbols[0].examples = Array(21).fill({ strokes: [line] }); });
+  refuse("too_many_drawings", (v) => {
     v.symbols[0].examples = Array(20).fill({ strokes: [line] });
   });
-  refuse("bad-drawing", (v) => { v.symbols[0].examples = [3]; });
-  refuse("not-a-list", (v) => { v.symbols[0].examples = [{}]; });
-  refuse("wrong-count", (v) => { v.symbols[0].examples = [{ strokes: [] }]; });
-  refuse("bad-point", (v) => { v.symbols[0].pad = [[[1, 2, 3]]]; });
-  refuse("bad-point", (v) => { v.symbols[0].pad = [[[1, 1001]]]; });
-  refuse("bad-point", (v) => { v.symbols[0].pad = [[[1, "2"]]]; });
-  refuse("bad-point", (v) => { v.symbols[0].pad = [[[0.5, 1]]]; });
-  refuse("wrong-count", (v) => { v.query = Array(65).fill([[1, 1]]); });
-  refuse("wrong-count", (v) => { v.query = Array(3).fill(Array(1000).fill([1, 1])); });
-  refuse("bad-picture", (v) => {
+  refuse("bad_drawing", (v) => { v.symbols[0].examples = [3]; });
+  refuse("not_a_list", (v) => { v.symbols[0].examples = [{}]; });
+  refuse("wrong_count", (v) => { v.symbols[0].examples = [{ strokes: [] }]; });
+  refuse("bad_point", (v) => { v.symbols[0].pad = [[[1, 2, 3]]]; });
+  refuse("bad_point", (v) => { v.symbols[0].pad = [[[1, 1001]]]; });
+  refuse("bad_point", (v) => { v.symbols[0].pad = [[[1, "2"]]]; });
+  refuse("bad_point", (v) => { v.symbols[0].pad = [[[0.5, 1]]]; });
+  refuse("wrong_count", (v) => { v.query = Array(65).fill([[1, 1]]); });
+  refuse("too_many_points", (v) => { v.query = Array(3).fill(Array(1000).fill([1, 1])); });
+  refuse("bad_picture", (v) => {
     v.symbols[0].examples = [{ picture: "data:image/svg+xml;base64,AAAA" }];
   });
-  refuse("bad-picture", (v) => { v.symbols[0].examples = [{ picture: "javascript:alert(1)" }]; });
-  refuse("bad-steps", (v) => { v.steps = 21; });
-  refuse("bad-steps", (v) => { v.steps = "5"; });
+  refuse("bad_picture", (v) => { v.symbols[0].examples = [{ picture: "javascript:alert(1)" }]; });
+  refuse("not_whole", (v) => { v.steps = 21; });
+  refuse("not_whole", (v) => { v.steps = "5"; });
 });

@@ -28,12 +28,15 @@ const SketchCurves = (() => {
       makeSvg("text", { x: x(step), y: height - 6, "text-anchor": "middle", class: "tick" },
         svg, String(step));
     }
+    // What is not a number is null, and its place stays empty.
+    const known = (line) => line.values.map((value, step) => [step, value])
+      .filter(([, value]) => value !== null);
     for (const line of [...lines].sort((a, b) => (a.strong ? 1 : 0) - (b.strong ? 1 : 0))) {
-      const points = line.values.map((value, step) => `${x(step).toFixed(1)},${y(value).toFixed(1)}`);
+      const points = known(line).map(([step, value]) => `${x(step).toFixed(1)},${y(value).toFixed(1)}`);
       makeSvg("polyline", { points: points.join(" "), stroke: line.colour, fill: "none",
         class: line.strong ? "line strong" : "line" }, svg);
       if (line.strong || line.values.length === 1) {
-        for (const [step, value] of line.values.entries()) {
+        for (const [step, value] of known(line)) {
           makeSvg("circle", { cx: x(step), cy: y(value), r: 2.6, fill: line.colour }, svg);
         }
       }

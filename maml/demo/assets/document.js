@@ -11,28 +11,18 @@
 const SketchDocument = (() => {
   "use strict";
 
-  const VERSION = 1;
+  // The same limits hold on the server, which hands them over.
+  const { VERSION, LIMITS, PICTURE } = SKETCH_CONSTANTS.DOCUMENT;
+  const PICTURE_URL = new RegExp("^" + PICTURE + "$");
   const SIZE = 1000;
-  const LIMITS = Object.freeze({
-    symbols: 20,
-    drawings: 20, // of one symbol, the one on its pad included
-    strokes: 64, // of one drawing
-    points: 2048, // of one drawing
-    name: 500, // characters
-    picture: 40000, // characters of a data URL
-    steps: 20,
-    history: 200,
-    file: 8000000, // characters of a file that is opened
-  });
-  const PICTURE = /^data:image\/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$/;
+  const HISTORY = 200; // changes that can be undone
 
-  /** A refusal with a code that the page puts into words, and what the words need. */
+  /** A refusal: a code that the page puts into words, and what the words need. */
   class DocumentError extends Error {
     constructor(code, details = {}) {
       super(code + " " + JSON.stringify(details));
       this.name = "DocumentError";
-      this.code = code;
-      this.details = details;
+      this.record = { code, ...details };
     }
   }
 
@@ -94,7 +84,7 @@ const SketchDocument = (() => {
     const stroke = cleanStroke(raw);
     if (!stroke.length) return strokes;
     if (strokes.length >= LIMITS.strokes || pointsIn(strokes) + stroke.length > LIMITS.points) {
-      throw new DocumentError("drawing-full", { limit: LIMITS.strokes });
+      throw new DocumentError("drawing_full", { limit: LIMITS.strokes });
     }
     return [...strokes, stroke];
   }
@@ -136,7 +126,7 @@ const SketchDocument = (() => {
 
   function symbolOf(doc, id) {
     const symbol = doc.symbols.find((s) => s.id === id);
-    if (!symbol) throw new DocumentError("no-such-symbol", { id });
+    if (!symbol) throw new DocumentError("no_such_symbol", { id });
     return symbol;
   }
 
@@ -148,7 +138,7 @@ const SketchDocument = (() => {
 
   function addSymbol(doc, name, pad = []) {
     if (doc.symbols.length >= LIMITS.symbols) {
-      throw new DocumentError("too-many-symbols", { limit: LIMITS.symbols });
+      throw new DocumentError("too_many_symbols", { limit: LIMITS.symbols });
     }
     const id = doc.symbols.reduce((highest, s) => Math.max(highest, s.id), 0) + 1;
     const given = uniqueName(doc, cleanName(name) || "?", null);
@@ -176,11 +166,15 @@ const SketchDocument = (() => {
     return { ...doc, symbols };
   }
 
+  /** A symbol's drawings, the one on its pad last. */
+  const drawingsOf = (symbol) =>
+    (symbol.pad.length ? [...symbol.examples, { strokes: symbol.pad }] : symbol.examples);
+
   const drawingCount = (symbol) => symbol.examples.length + (symbol.pad.length ? 1 : 0);
 
   function requireRoom(symbol, wanted = 1) {
     if (drawingCount(symbol) + wanted > LIMITS.drawings) {
-      throw new DocumentError("too-many-drawings", { name: symbol.name, limit: LIMITS.drawings });
+      throw new DocumentError("too_many_drawings", { name: symbol.name, limit: LIMITS.drawings });
     }
   }
 
@@ -248,7 +242,7 @@ const SketchDocument = (() => {
   function record(history, doc) {
     if (doc === history.present) return history;
     return {
-      past: [...history.past, history.present].slice(-LIMITS.history),
+      past: [...history.past, history.present].slice(-HISTORY),
       present: doc,
       future: [],
     };
@@ -283,103 +277,117 @@ const SketchDocument = (() => {
   }
 
   const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+  const short = (value) => String(JSON.stringify(value)).slice(0, 40);
+
+  /** A place in a document: its outermost part first, each with a code that is put into words. */
+  const at = (where, code, number) => [...where, number === undefined ? { code } : { code, number }];
 
   function readList(value, where, least, most) {
-    if (!Array.isArray(value)) throw new DocumentError("not-a-list", { where });
+    if (!Array.isArray(value)) throw new DocumentError("not_a_list", { where, found: short(value) });
     if (value.length < least || value.length > most) {
-      throw new DocumentError("wrong-count", { where, found: value.length, least, most });
+      throw new DocumentError("wrong_count", { where, found: value.length, least, most });
     }
     return value;
   }
 
   function readStrokes(value, where, least) {
-    const strokes = readList(value, where, least, LIMITS.strokes).map((stroke, s) =>
-      readList(stroke, where + ", stroke " + (s + 1), 1, LIMITS.points).map((point) => {
-        const whole = (n) => Number.isInteger(n) && n >= 0 && n <= SIZE;
+    const whole = (n) => Number.isInteger(n) && n >= 0 && n <= SIZE;
+    const list = readList(value, at(where, "in_strokes"), least, LIMITS.strokes);
+    const strokes = list.map((stroke, s) => {
+      const here = at(where, "in_stroke", s + 1);
+      return readList(stroke, here, 1, LIMITS.points).map((point) => {
         if (!Array.isArray(point) || point.length !== 2 || !point.every(whole)) {
-          throw new DocumentError("bad-point", {
-            where: where + ", stroke " + (s + 1),
-            found: String(JSON.stringify(point)).slice(0, 40),
-          });
+          throw new DocumentError("bad_point", { where: here, most: SIZE, found: short(point) });
         }
         return [point[0], point[1]];
-      })
-    );
+      });
+    });
     const found = pointsIn(strokes);
     if (found > LIMITS.points) {
-      throw new DocumentError("wrong-count", { where, found, least, most: LIMITS.points });
+      throw new DocumentError("too_many_points", { where, found, most: LIMITS.points });
     }
     return strokes;
   }
 
   function readPicture(value, where) {
-    if (typeof value !== "string" || value.length > LIMITS.picture || !PICTURE.test(value)) {
-      throw new DocumentError("bad-picture", { where });
+    if (typeof value !== "string" || value.length > LIMITS.picture || !PICTURE_URL.test(value)) {
+      throw new DocumentError("bad_picture", { where });
     }
     return { picture: value };
   }
 
   function readDrawing(value, where) {
-    if (!isObject(value)) throw new DocumentError("bad-drawing", { where });
+    if (!isObject(value)) throw new DocumentError("bad_drawing", { where, found: short(value) });
     if ("picture" in value) return readPicture(value.picture, where);
     return { strokes: readStrokes(value.strokes, where, 1) };
+  }
+
+  function readSymbol(symbol, id) {
+    const where = at([], "in_symbol", id);
+    if (!isObject(symbol)) throw new DocumentError("bad_drawing", { where, found: short(symbol) });
+    const name = typeof symbol.name === "string" ? cleanName(symbol.name) : "";
+    if (!name || name !== symbol.name) {
+      throw new DocumentError("bad_name", { where, most: LIMITS.name, found: short(symbol.name) });
+    }
+    const list = readList(symbol.examples, at(where, "in_examples"), 0, LIMITS.drawings);
+    const examples = list.map((drawing, n) => readDrawing(drawing, at(where, "in_example", n + 1)));
+    const pad = readStrokes(symbol.pad ?? [], at(where, "in_pad"), 0);
+    const read = { id, name, examples, pad };
+    requireRoom(read, 0);
+    return read;
   }
 
   /** Check a parsed document from elsewhere and copy what belongs to it; refuses with the reason. */
   function readDocument(value) {
     if (!isObject(value) || (value.format !== undefined && value.format !== FORMAT)) {
-      throw new DocumentError("not-ours");
+      throw new DocumentError("not_ours");
     }
+    if (typeof value.version !== "number") throw new DocumentError("not_ours");
     if (value.version !== VERSION) {
-      throw new DocumentError(typeof value.version === "number" ? "version" : "not-ours", {
-        found: value.version,
-        wanted: VERSION,
-      });
+      throw new DocumentError("wrong_version", { found: value.version, wanted: VERSION });
     }
+    const list = readList(value.symbols, at([], "in_symbols"), 0, LIMITS.symbols);
+    const symbols = list.map((symbol, i) => readSymbol(symbol, i + 1));
     const names = new Set();
-    const symbols = readList(value.symbols, "symbols", 0, LIMITS.symbols).map((symbol, i) => {
-      const where = "symbol " + (i + 1);
-      if (!isObject(symbol)) throw new DocumentError("bad-drawing", { where });
-      const name = typeof symbol.name === "string" ? cleanName(symbol.name) : "";
-      if (!name || name !== symbol.name) throw new DocumentError("bad-name", { where });
-      if (names.has(name)) throw new DocumentError("same-name", { where, name });
-      names.add(name);
-      const examples = readList(symbol.examples, where + ", examples", 0, LIMITS.drawings).map(
-        (drawing, n) => readDrawing(drawing, where + ", example " + (n + 1))
-      );
-      const pad = readStrokes(symbol.pad ?? [], where + ", pad", 0);
-      if (examples.length + (pad.length ? 1 : 0) > LIMITS.drawings) {
-        throw new DocumentError("too-many-drawings", { name, limit: LIMITS.drawings });
+    for (const { id, name } of symbols) {
+      if (names.has(name)) {
+        throw new DocumentError("same_name", { where: at([], "in_symbol", id), name });
       }
-      return { id: i + 1, name, examples, pad };
-    });
+      names.add(name);
+    }
     const steps = value.steps ?? null;
     if (steps !== null && !(Number.isInteger(steps) && steps >= 0 && steps <= LIMITS.steps)) {
-      throw new DocumentError("bad-steps", { found: String(steps).slice(0, 40), most: LIMITS.steps });
+      throw new DocumentError("not_whole",
+        { field: "steps", least: 0, most: LIMITS.steps, found: short(steps) });
     }
-    return { version: VERSION, symbols, query: readStrokes(value.query ?? [], "query", 0), steps };
+    const query = readStrokes(value.query ?? [], at([], "in_query"), 0);
+    return { version: VERSION, symbols, query, steps };
+  }
+
+  function requireSize(found) {
+    if (found > LIMITS.file) throw new DocumentError("too_large", { found, most: LIMITS.file });
   }
 
   /** Read the text of a file. */
   function parse(text) {
-    if (text.length > LIMITS.file) throw new DocumentError("file-too-large", { most: LIMITS.file });
+    requireSize(text.length);
     let value;
     try {
       value = JSON.parse(text.replace(/^\ufeff/, ""));
     } catch {
-      throw new DocumentError("not-json");
+      throw new DocumentError("not_json", { found: short(text) });
     }
     return readDocument(value);
   }
 
   return {
-    VERSION, SIZE, LIMITS, DocumentError,
+    VERSION, SIZE, LIMITS, HISTORY, DocumentError,
     simplify, cleanStroke,
     emptyDocument, freeName, cleanName, addSymbol, renameSymbol, removeSymbol, moveSymbol,
-    drawingCount, taughtCount, addStroke, clearPad, keepPad, addPicture, removeExample,
+    drawingsOf, drawingCount, taughtCount, addStroke, clearPad, keepPad, addPicture, removeExample,
     queryToExample, queryToNewSymbol, setSteps,
     newHistory, record, undo, redo,
-    serialise, readDocument, parse,
+    serialise, readDocument, requireSize, parse,
   };
 })();
 if (typeof module !== "undefined") module.exports = SketchDocument;

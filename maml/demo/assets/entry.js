@@ -1,4 +1,4 @@
-/* The entry: one document with its history, its questions and their answers.
+/* The entry: holds the document and its history, asks the server and shows its answers.
  *
  * Gradio runs this with `element`, `trigger`, `props` and `watch`.  Each question carries a growing
  * `revision`; an answer older than the last change that made it meaningless is dropped.
@@ -11,12 +11,7 @@
   const root = element.querySelector(".maml-sketchpad");
   const LIVE_EVERY = 90; // milliseconds between questions while the pen is moving
 
-  if (!document.getElementById("maml-sketchpad-style")) {
-    const style = document.createElement("style");
-    style.id = "maml-sketchpad-style";
-    style.textContent = STYLE;
-    document.head.append(style);
-  }
+  Dom.addStyle("maml-sketchpad-style", STYLE);
 
   let language = SketchStorage.keptLanguage();
   if (!STRINGS[language]) {
@@ -25,12 +20,7 @@
     language = /^zh/i.test(first) ? "zh" : "en";
   }
 
-  /** A text in the page's language; "{name}" is replaced by values.name, once, as it is. */
-  const t = (key, values = {}) =>
-    (STRINGS[language][key] ?? STRINGS.en[key] ?? key).replace(/\{(\w+)\}/g,
-      (whole, name) => (name in values ? String(values[name]) : whole));
-
-  /** Problems that the server found, each a code and what its words need. */
+  const t = Words.translator(STRINGS, () => language);
   const worded = (problems) => problems.map((one) => t(one.code, one)).join(" ");
 
   const nameOf = (letter) => t("symbol_name", { letter });
@@ -50,7 +40,6 @@
   let lostWeights = null; // a key that the server does not know any more
   const inks = new Map(); // drawing, as text -> base64 of its 28 x 28 picture
   const texts = new WeakMap();
-  const asked = new Map(); // revision -> the document that was sent
 
   function textOf(drawing) {
     const whole = drawing.strokes ?? drawing;
@@ -73,10 +62,10 @@
 
   /** What the server is asked: a document, and the weights to draw with. */
   function question(doc) {
-    asked.set(revision, doc);
-    if (asked.size > 64) asked.delete(asked.keys().next().value);
+    const unseen = doc.symbols.flatMap((symbol) => D.drawingsOf(symbol)
+      .flatMap((drawing, place) => (inkOf(drawing) ? [] : [[symbol.id, place]])));
     return { weights: weights(), text: JSON.stringify({ version: D.VERSION, revision, language,
-      symbols: doc.symbols, query: doc.query, steps: doc.steps }) };
+      symbols: doc.symbols, query: doc.query, steps: doc.steps, unseen }) };
   }
 
   /** The key of this page's own weights; null for the shipped ones. */
@@ -122,23 +111,20 @@
   }
 
   function receive(news) {
-    const doc = asked.get(news.revision);
-    if (!doc) return;
     answered = Math.max(answered, news.revision);
     if (news.revision === revision) roundTrip = performance.now() - askedAt;
-    for (const { symbol, drawing, ink } of news.inks ?? []) {
-      const owner = doc.symbols[symbol];
-      const one = owner?.examples[drawing] ?? (owner ? { strokes: owner.pad } : null);
-      if (one) inks.set(textOf(one), ink);
-    }
     if (news.revision < barrier || (answer && news.revision < answer.revision)) return;
-    answer = { ...news, asked: doc.query.length > 0,
-      ids: (news.slots ?? []).map((slot) => doc.symbols[slot].id) };
-    if (news.steps !== undefined && now().steps === null) {
+    // Since the barrier only the query has changed: places among the drawings are still the same.
+    for (const { symbol, drawing, ink } of news.inks) {
+      const owner = now().symbols.find((one) => one.id === symbol);
+      inks.set(textOf(D.drawingsOf(owner)[drawing]), ink);
+    }
+    answer = news;
+    if (now().steps === null) {
       history = { ...history, present: D.setSteps(now(), news.steps) };
       view.show(now(), flags());
     }
-    if (news.problems) view.message(worded(news.problems), "bad");
+    if (news.problems.length) view.message(worded(news.problems), "bad");
     view.showAnswer(answer);
     root.dataset.answered = String(news.revision);
   }
@@ -162,9 +148,10 @@
   function settle(grown = false) {
     if (!grown) {
       barrier = revision + 1;
-      // Names and shares of an answer that no longer holds must not linger.
-      const same = answer && now().query.length && D.taughtCount(now()) >= 2;
-      if (!same) answer = null;
+      // An answer about symbols that are gone must not linger until the next one comes.
+      const taught = new Set(now().symbols.filter(D.drawingCount).map((symbol) => symbol.id));
+      const holds = now().query.length && answer?.symbols?.every((id) => taught.has(id));
+      if (!holds) answer = null;
     }
     view.show(now(), flags());
     if (!answer || !grown) view.showAnswer(answer);
@@ -190,7 +177,7 @@
 
   function refuse(error) {
     if (!(error instanceof D.DocumentError)) throw error;
-    view.message(t("refused_" + error.code.replaceAll("-", "_"), error.details), "bad");
+    view.message(worded([error.record]), "bad");
   }
 
   const symbolName = (id) => now().symbols.find((symbol) => symbol.id === id)?.name ?? "";
@@ -203,11 +190,7 @@
     addSymbol: () => change((doc) => D.addSymbol(doc, D.freeName(doc, nameOf))),
     removeSymbol: (id) => change((doc) => D.removeSymbol(doc, id),
       t("removed", { name: symbolName(id) })),
-    rename: (id, name) => {
-      if (!change((doc) => D.renameSymbol(doc, id, name))) view.cards.get(id)?.symbol &&
-        (view.cards.get(id).name.value = symbolName(id));
-      else view.cards.get(id).name.value = symbolName(id);
-    },
+    rename: (id, name) => change((doc) => D.renameSymbol(doc, id, name)),
     move: (id, by) => change((doc) => D.moveSymbol(doc, id, by)),
     keepPad: (id) => change((doc) => D.keepPad(doc, id)),
     removeExample: (id, index) => change((doc) => D.removeExample(doc, id, index),
@@ -220,7 +203,6 @@
     steps: (steps, moving) => {
       if (stepsBefore === null) stepsBefore = history;
       const doc = D.setSteps(now(), steps);
-      view.stepsOut.textContent = String(steps);
       if (doc !== now()) {
         // One way of the slider is one step of the history.
         history = D.record(stepsBefore, doc);
@@ -253,9 +235,7 @@
     },
     open: async (file) => {
       try {
-        if (file.size > D.LIMITS.file) {
-          throw new D.DocumentError("file-too-large", { most: D.LIMITS.file });
-        }
+        D.requireSize(file.size);
         const doc = D.parse(await file.text());
         change(() => doc, t("opened", { name: file.name }));
       } catch (error) {
@@ -263,11 +243,15 @@
       }
     },
     check: () => {
-      view.showCheck({ done: 0, total: 1 });
+      const doc = now();
+      const show = (record) => {
+        if (record.problems) view.message(worded(record.problems), "bad");
+        view.mistakes.showCheck(record.problems ? null : record, doc);
+      };
+      show({ done: 0, total: 1 });
       checking?.abort();
       checking = new AbortController();
-      const doc = now();
-      SketchServer.check(question(doc), (news) => showMixups(doc, news), checking.signal);
+      SketchServer.check(question(doc), show, checking.signal);
     },
     exportNetwork: async () => {
       view.message(t("exporting"));
@@ -300,25 +284,15 @@
 
   function raise() {
     view?.forget();
-    view = new SketchView.View(root, { t, actions, inkOf, sets: SETS, language });
+    view = new SketchView.View(root, { t, actions, inkOf }, SETS, language);
     view.show(now(), flags());
     view.showAnswer(answer);
   }
 
-  function showMixups(doc, news) {
-    if (news.problems) {
-      view.message(worded(news.problems), "bad");
-      view.showCheck(null);
-      return;
-    }
-    const id = (slot) => doc.symbols[slot].id;
-    view.showCheck({ ...news, doc,
-      pairs: (news.pairs ?? []).map((pair) => ({ ...pair, a: id(pair.a), b: id(pair.b) })),
-      mistakes: (news.mistakes ?? []).map((one) => ({ ...one, symbol: id(one.symbol) })),
-      oddest: news.oddest ? { ...news.oddest, symbol: id(news.oddest.symbol) } : null });
-  }
-
-  watch("weights", () => settle());
+  watch("weights", () => {
+    inks.clear(); // other weights may see the drawings otherwise
+    settle();
+  });
   window.addEventListener("pagehide", keepNow);
 
   raise();

@@ -51,7 +51,7 @@ const SketchStorage = (() => {
     try {
       bitmap = await createImageBitmap(file);
     } catch {
-      throw new SketchDocument.DocumentError("bad-picture", { where: file.name || "picture" });
+      throw new SketchDocument.DocumentError("bad_picture", { where: file.name || "picture" });
     }
     // Step by step, halving: thin lines survive that better than one great leap.
     let { width, height } = bitmap;

@@ -1,0 +1,155 @@
+"""What the server remembers of one visitor to the Draw tab."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maml.adapt import AdaptedLearner, adapt_features
+from maml.config import Framing
+from maml.data.episodes import as_ink_batch
+from maml.model import MetaNetwork
+from maml.sessions.document import Document, Drawing, Symbol
+from maml.sessions.refusal import Refusal
+
+_KEPT_LEARNERS = 4
+_KEPT_DRAWINGS = 500  # more than a document can hold
+
+
+@dataclass(eq=False)
+class DrawSession:
+    """Caches that make a stroke cost one prediction and no more.
+
+    Args:
+        inks: pictures (28, 28) by framing and content of a drawing.
+        seen: `MetaNetwork.features` of a drawing by network and content.
+        learners: adapted learners by network, steps and content of all drawings.
+    """
+
+    inks: OrderedDict[tuple[Framing, bytes], NDArray[np.float32]] = field(
+        default_factory=OrderedDict
+    )
+    seen: OrderedDict[tuple[MetaNetwork, bytes], Tensor] = field(default_factory=OrderedDict)
+    learners: OrderedDict[tuple[Any, ...], AdaptedLearner] = field(default_factory=OrderedDict)
+
+    def ink(self, model: MetaNetwork, drawing: Drawing) -> NDArray[np.float32]:
+        """The ink of a drawing as a network sees it, made once.
+
+        Raises:
+            Refusal: if the drawing is a picture that gives none.
+        """
+        framing = framing_of(model)
+        key = (framing, drawing.key)
+        ink = self.inks.get(key)
+        if ink is None:
+            ink = drawing.ink(framing)
+            self.inks[key] = ink
+            _forget_oldest(self.inks, _KEPT_DRAWINGS)
+        else:
+            self.inks.move_to_end(key)
+        return ink
+
+    @torch.no_grad()
+    def features(self, model: MetaNetwork, drawings: Sequence[Drawing]) -> Tensor:
+        """`model.features` (n, ...) of drawings that have ink, each computed once."""
+        new = {one.key: one for one in drawings if (model, one.key) not in self.seen}
+        if new:
+            inks = torch.from_numpy(np.stack([self.ink(model, one) for one in new.values()]))
+            made = model.eval().features(as_ink_batch(inks))
+            self.seen |= {(model, key): one.clone() for key, one in zip(new, made, strict=True)}
+        for one in drawings:
+            self.seen.move_to_end((model, one.key))
+        features = torch.stack([self.seen[model, one.key] for one in drawings])
+        _forget_oldest(self.seen, _KEPT_DRAWINGS)
+        return features
+
+    def adapted(
+        self, model: MetaNetwork, symbols: Sequence[Symbol], steps: int | None
+    ) -> AdaptedLearner:
+        """A learner adapted to these symbols, each of which has a drawing with ink."""
+        drawings = [drawing for symbol in symbols for drawing in symbol.drawings]
+        labels = [way for way, symbol in enumerate(symbols) for _ in symbol.drawings]
+        names = tuple(symbol.name for symbol in symbols)
+        steps = model.inner.evaluation_steps if steps is None else steps
+        features = self.features(model, drawings)
+        return adapt_features(model, features, torch.tensor(labels), names, steps)
+
+    def learner(
+        self, model: MetaNetwork, symbols: Sequence[Symbol], steps: int | None
+    ) -> AdaptedLearner:
+        """`adapted`, but made anew only when a drawing or its place is new.
+
+        Its names are those of the time when it was made: a symbol may have been renamed since.
+        """
+        keys = tuple(tuple(drawing.key for drawing in symbol.drawings) for symbol in symbols)
+        key = (model, steps, keys)
+        learner = self.learners.get(key)
+        if learner is None:
+            learner = self.adapted(model, symbols, steps)
+            self.learners[key] = learner
+            _forget_oldest(self.learners, _KEPT_LEARNERS)
+        else:
+            self.learners.move_to_end(key)
+        return learner
+
+    def sound(
+        self, document: Document, model: MetaNetwork
+    ) -> tuple[tuple[Symbol, ...], list[dict[str, Any]]]:
+        """The symbols with those of their drawings that have ink, and what the others lack.
+
+        Returns:
+            The symbols that are left with a drawing, and a coded problem for each drawing that is
+            left out.
+        """
+        symbols: list[Symbol] = []
+        problems: list[dict[str, Any]] = []
+        for symbol in document.symbols:
+            drawings: list[Drawing] = []
+            for number, drawing in enumerate(symbol.drawings, 1):
+                try:
+                    self.ink(model, drawing)
+                except Refusal as refusal:
+                    problems.append(
+                        {
+                            "code": "left_out",
+                            "name": symbol.name,
+                            "number": number,
+                            "reason": refusal.record,
+                        }
+                    )
+                else:
+                    drawings.append(drawing)
+            if drawings:
+                symbols.append(Symbol(symbol.id, symbol.name, tuple(drawings)))
+        return tuple(symbols), problems
+
+
+def framing_of(model: MetaNetwork) -> Framing:
+    """How the ink was framed that a network was trained on."""
+    framing: Framing = model.provenance.get("framing", "fit")
+    return framing
+
+
+def require_ways(symbols: Sequence[Symbol], model: MetaNetwork) -> None:
+    """Check that there are as many symbols as the network can tell apart.
+
+    Raises:
+        Refusal: if not.
+    """
+    if len(symbols) < 2:
+        raise Refusal("missing_two")
+    wanted = model.fixed_ways or len(symbols)
+    if len(symbols) != wanted:
+        raise Refusal("wrong_ways", wanted=wanted, found=len(symbols))
+
+
+def _forget_oldest(cache: OrderedDict[Any, Any], kept: int) -> None:
+    while len(cache) > kept:
+        cache.popitem(last=False)

@@ -1,0 +1,89 @@
+"""Which symbols are confused: each drawing in turn is left out and asked about."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from maml.model import MetaNetwork
+from maml.sessions.document import Document, Drawing, Symbol
+from maml.sessions.draw_session import DrawSession, require_ways
+from maml.sessions.refusal import Refusal
+
+_REPORT_EVERY = 0.25
+_SURE = 0.8
+
+
+def find_mixups(
+    document: Document, session: DrawSession, model: MetaNetwork
+) -> Iterator[dict[str, Any]]:
+    """Leave each drawing out in turn, adapt to the others and ask about it.
+
+    A symbol's only drawing is never left out: there would be nothing to recognise it from.
+
+    Yields:
+        How far the check is (``done`` of ``total``), a few times a second.  The last record also
+        holds how many were ``right``; the ``pairs`` of symbols ``a`` and ``b`` that were confused,
+        most often first; the ``mistakes``; and the ``oddest`` drawing, the one that was recognised
+        with the smallest probability (None if all were recognised with at least 80 %).  Symbols are
+        given by id, drawings by their place among the symbol's.
+
+    Raises:
+        Refusal: if the network cannot tell apart as many symbols as have drawings.
+    """
+    symbols, _ = session.sound(document, model)
+    require_ways(symbols, model)
+    trials = [
+        (way, symbol, drawing)
+        for way, symbol in enumerate(symbols)
+        if len(symbol.drawings) > 1
+        for drawing in symbol.drawings
+    ]
+    far = {"revision": document.revision, "total": len(trials)}
+    yield {**far, "done": 0}
+    pairs: Counter[tuple[int, int]] = Counter()
+    mistakes: list[dict[str, Any]] = []
+    oddest: dict[str, Any] | None = None
+    reported = time.perf_counter()
+    for done, (way, symbol, drawing) in enumerate(trials):
+        learner = session.adapted(model, without(symbols, symbol, drawing), document.steps)
+        shares = learner.path_of_features(session.features(model, [drawing]))[-1, 0]
+        if not shares.isfinite().all():
+            raise Refusal("no_finite_answer")
+        probability = float(shares[way])
+        said = symbols[int(shares.argmax())]
+        one = {
+            "symbol": symbol.id,
+            "drawing": _place(document, symbol, drawing),
+            "probability": round(probability, 4),
+        }
+        if said is not symbol:
+            pairs[min(said.id, symbol.id), max(said.id, symbol.id)] += 1
+            mistakes.append(one)
+        if probability < (oddest["probability"] if oddest else _SURE):
+            oddest = one
+        if time.perf_counter() - reported > _REPORT_EVERY and done + 1 < len(trials):
+            reported = time.perf_counter()
+            yield {**far, "done": done + 1}
+    yield {
+        **far,
+        "done": len(trials),
+        "right": len(trials) - len(mistakes),
+        "pairs": [{"a": a, "b": b, "count": count} for (a, b), count in pairs.most_common()],
+        "mistakes": mistakes,
+        "oddest": oddest,
+    }
+
+
+def without(symbols: Sequence[Symbol], symbol: Symbol, drawing: Drawing) -> list[Symbol]:
+    """The same symbols, one of them without one of its drawings."""
+    rest = tuple(one for one in symbol.drawings if one is not drawing)
+    return [replace(one, drawings=rest) if one is symbol else one for one in symbols]
+
+
+def _place(document: Document, symbol: Symbol, drawing: Drawing) -> int:
+    (owner,) = (one for one in document.symbols if one.id == symbol.id)
+    return next(place for place, one in enumerate(owner.drawings) if one is drawing)

@@ -1,0 +1,101 @@
+"""The search for mix-ups leaves each drawing out in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from drawings import BAR, CROSS, ROUND, TILTED, document, picture
+
+from maml.model import MetaNetwork, build_model
+from maml.recipes import RECIPES
+from maml.sessions import mixups
+from maml.sessions.document import Document, Symbol, parse_document
+from maml.sessions.draw_session import DrawSession
+from maml.sessions.mixups import find_mixups
+from maml.sessions.refusal import Refusal
+
+
+@pytest.fixture(scope="module")
+def model() -> MetaNetwork:
+    """The product's network, untrained: one small step on it is a nearest class mean."""
+    recipe = RECIPES["flagship"]
+    network = build_model(recipe.network, recipe.training.inner, torch.Generator().manual_seed(0))
+    return network.eval()
+
+
+def parsed(**changes: Any) -> Document:
+    return parse_document(document(**changes))
+
+
+SYMBOLS: list[dict[str, Any]] = [
+    {"id": 9, "name": "Empty"},
+    {
+        "id": 4,
+        "name": "Round",
+        # A cross among the round ones is out of place; a blank picture has no ink.
+        "examples": [{"strokes": ROUND}, {"picture": picture([])}, {"strokes": TILTED}],
+        "pad": ROUND,
+    },
+    {"id": 2, "name": "Cross", "examples": [{"strokes": CROSS}, {"strokes": TILTED}], "pad": []},
+    {"id": 7, "name": "Bar", "examples": [{"strokes": BAR}], "pad": []},
+]
+
+
+def test_the_check_names_the_pair_and_the_odd_drawing(model: MetaNetwork) -> None:
+    *_, found = find_mixups(parsed(symbols=SYMBOLS), DrawSession(), model)
+    assert (found["revision"], found["done"], found["total"]) == (7, 5, 5)
+    assert found["pairs"] == [{"a": 2, "b": 4, "count": len(found["mistakes"])}]
+    assert (found["oddest"]["symbol"], found["oddest"]["drawing"]) == (4, 2)
+    assert (4, 2) in [(one["symbol"], one["drawing"]) for one in found["mistakes"]]
+    assert found["right"] == 5 - len(found["mistakes"])
+    assert found["oddest"]["probability"] < 0.5
+
+
+def test_each_drawing_in_turn_is_missing_from_what_is_learnt(
+    model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt: list[list[list[bytes]]] = []
+    real = DrawSession.adapted
+
+    def watched(
+        self: DrawSession, model: MetaNetwork, symbols: Sequence[Symbol], steps: int | None
+    ) -> Any:
+        learnt.append([[drawing.key for drawing in symbol.drawings] for symbol in symbols])
+        assert steps == 1
+        return real(self, model, symbols, steps)
+
+    monkeypatch.setattr(DrawSession, "adapted", watched)
+    read = parsed(symbols=[one for one in SYMBOLS if one["id"] != 4])
+    list(find_mixups(read, DrawSession(), model))
+    (cross, tilted), (bar,) = ([one.key for one in symbol.drawings] for symbol in read.symbols[1:])
+    assert learnt == [[[tilted], [bar]], [[cross], [bar]]]
+
+
+def test_two_equal_drawings_are_left_out_one_at_a_time(model: MetaNetwork) -> None:
+    twice = [
+        {"id": 1, "name": "Round", "examples": [{"strokes": ROUND}, {"strokes": ROUND}]},
+        {"id": 2, "name": "Cross", "pad": CROSS},
+    ]
+    *_, found = find_mixups(parsed(symbols=twice), DrawSession(), model)
+    assert found["total"] == 2 and found["right"] == 2
+
+
+def test_progress_is_told_and_ends_with_the_result(
+    model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixups, "_REPORT_EVERY", 0.0)
+    told = list(find_mixups(parsed(symbols=SYMBOLS), DrawSession(), model))
+    assert [one["done"] for one in told] == [0, 1, 2, 3, 4, 5]
+    assert ["right" in one for one in told] == [False] * 5 + [True]
+
+
+def test_the_check_refuses_what_the_network_cannot_tell_apart() -> None:
+    recipe = RECIPES["notebook"]
+    network = build_model(recipe.network, recipe.training.inner, torch.Generator().manual_seed(0))
+    with pytest.raises(Refusal, match="wrong_ways"):
+        next(find_mixups(parsed(), DrawSession(), network))
+    with pytest.raises(Refusal, match="missing_two"):
+        next(find_mixups(parsed(symbols=[]), DrawSession(), network))
