@@ -37,7 +37,7 @@ def parsed(**changes: Any) -> Document:
 def test_the_answer_is_that_of_the_library(model: MetaNetwork) -> None:
     news = answer(parsed(), DrawSession(), model)
     inks = np.stack([maml.strokes_to_image(ROUND), maml.strokes_to_image(CROSS)])
-    support = maml.SupportSet(inks, torch.tensor([0, 1]), ("Round", "Cross"))
+    support = maml.SupportSet(torch.from_numpy(inks), torch.tensor([0, 1]), ("Round", "Cross"))
     learner = maml.adapt(model, support, steps=1)
     expected = learner.predict(inks[1][None])
     assert news["probabilities"] == pytest.approx(expected.probabilities[0].tolist(), abs=1e-4)
@@ -64,7 +64,7 @@ def test_ink_is_framed_as_the_weights_are_used_to_it(
     monkeypatch.setattr(model, "provenance", {"framing": "frame"})
     framed = answer(parsed(unseen=unseen), DrawSession(), model)
     inks = np.stack([maml.strokes_to_image(one, "frame") for one in (ROUND, CROSS)])
-    support = maml.SupportSet(inks, torch.tensor([0, 1]), ("Round", "Cross"))
+    support = maml.SupportSet(torch.from_numpy(inks), torch.tensor([0, 1]), ("Round", "Cross"))
     expected = maml.adapt(model, support, steps=1).predict(inks[1][None]).probabilities[0]
     assert framed["probabilities"] == pytest.approx(expected.tolist(), abs=1e-4)
     assert framed["query_ink"] != fitted["query_ink"]
@@ -152,7 +152,7 @@ def test_what_is_not_a_number_goes_as_null_and_is_spoken_of() -> None:
     recipe = RECIPES["flagship"]
     broken = build_model(recipe.network, recipe.training.inner, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        next(broken.stages.parameters()).fill_(math.nan)  # type: ignore[union-attr, operator]
+        next(broken.stages.parameters()).fill_(math.nan)  # type: ignore[union-attr]
     news = answer(parsed(), DrawSession(), broken)
     assert [one["loss"] for one in news["trajectory"]] == [None, None]
     assert news["path"] == [[None, None], [None, None]]
@@ -171,7 +171,7 @@ def test_the_example_sets_are_answered_rightly_by_the_shipped_weights() -> None:
 
 # ---- the API -----------------------------------------------------------------------------------
 
-SYMBOLS = [
+SYMBOLS: list[dict[str, Any]] = [
     {"name": "Round", "examples": [{"strokes": ROUND}]},
     {"name": "Cross", "examples": [{"strokes": CROSS}, {"picture": picture(TILTED)}]},
 ]
@@ -180,7 +180,11 @@ SYMBOLS = [
 def test_the_api_answers_each_query_as_the_page_would(
     model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queries = [{"strokes": BAR}, {"picture": picture()}, {"strokes": ROUND}]
+    queries: list[dict[str, Any]] = [
+        {"strokes": BAR},
+        {"picture": picture()},
+        {"strokes": ROUND},
+    ]
     result = adapt_and_classify(model, SYMBOLS, queries, 2)
     assert result["names"] == ["Round", "Cross"] and len(result["trajectory"]) == 3
     for query, one in zip((BAR, ROUND), result["answers"][::2], strict=True):

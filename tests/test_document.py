@@ -163,8 +163,8 @@ def test_text_that_is_no_document_is_refused() -> None:
 
 
 def test_the_language_of_an_unsound_document_is_known_if_it_names_one() -> None:
-    found = [language_of(one) for one in ({"language": "zh"}, {"language": ["zh"]}, {}, None, [])]
-    assert found == ["zh", "en", "en", "en", "en"]
+    unsound: list[object] = [{"language": "zh"}, {"language": ["zh"]}, {}, None, []]
+    assert [language_of(one) for one in unsound] == ["zh", "en", "en", "en", "en"]
 
 
 def test_a_list_of_drawings_has_its_own_limits() -> None:

@@ -76,7 +76,12 @@ def test_a_new_example_costs_one_look_not_all(
 ) -> None:
     looked: list[int] = []
     real = model.features
-    monkeypatch.setattr(model, "features", lambda inks: looked.append(len(inks)) or real(inks))
+
+    def counting(inks: torch.Tensor) -> torch.Tensor:
+        looked.append(len(inks))
+        return real(inks)
+
+    monkeypatch.setattr(model, "features", counting)
     session = DrawSession()
     news = answer(parsed(query=[]), session, model)
     assert looked == [2]

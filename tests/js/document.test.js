@@ -52,7 +52,16 @@ test("a curve keeps its shape to a few units", () => {
     500 + 300 * Math.cos(i / 20), 500 + 300 * Math.sin(i / 20)]);
   const stroke = D.cleanStroke(circle);
   assert.ok(stroke.length < 100);
-  for (const [x, y] of stroke) assert.ok(Math.abs(Math.hypot(x - 500, y - 500) - 300) < 2);
+  const distance = ([px, py], [ax, ay], [bx, by]) => {
+    const length2 = (bx - ax) ** 2 + (by - ay) ** 2;
+    const along = ((px - ax) * (bx - ax) + (py - ay) * (by - ay)) / (length2 || 1);
+    const t = Math.min(1, Math.max(0, along));
+    return Math.hypot(px - ax - t * (bx - ax), py - ay - t * (by - ay));
+  };
+  for (const point of circle) {
+    const nearest = Math.min(...stroke.slice(1).map((end, i) => distance(point, stroke[i], end)));
+    assert.ok(nearest < 2.5, `${point} lies ${nearest} from the stroke`);
+  }
 });
 
 test("a full drawing refuses the next stroke", () => {
@@ -148,6 +157,10 @@ test("undo and redo go through everything, removals and clearing included", () =
     assert.equal(history.present, documents[i]);
   }
   assert.equal(D.redo(history), history);
+  for (let i = documents.length - 2; i >= 0; i -= 1) {
+    history = D.undo(history);
+    assert.equal(history.present, documents[i], "what was redone can be undone again");
+  }
 });
 
 test("a change after an undo ends what could be redone; no change is no step", () => {
