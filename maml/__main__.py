@@ -12,7 +12,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,16 +34,16 @@ from maml.model import MetaNetwork
 from maml.plots import accuracy_figure
 from maml.recipes import RECIPES
 from maml.runs import (
-    RunFolder,
+    TrainingRun,
     commit_of_code,
     leave_a_core,
     notebook_line,
     software,
-    train_in_folder,
 )
 from maml.train import MetaStep
 
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
+_GENERATED = ("generated", "synthetic")
+"""Words for the generated alphabets; the second is the older one, which scripts still use."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -156,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
-        help="folder with Omniglot's zips, or 'synthetic' for generated alphabets; default: "
+        help="folder with Omniglot's zips, or 'generated' for generated alphabets; default: "
         "OMNIGLOT_DIR, then the cache folder, then a download",
     )
 
@@ -180,10 +181,10 @@ def _device(name: str) -> str:
     return name
 
 
-def _characters(source: str | None, framing: Framing) -> tuple[CharacterSet, str]:
-    if source == "synthetic":
-        return load_generated(framing=framing), "generated alphabets"
-    return load_omniglot(source, framing=framing), "Omniglot"
+def _characters(source: str | None, framing: Framing) -> CharacterSet:
+    if source in _GENERATED:
+        return load_generated(framing=framing)
+    return load_omniglot(source, framing=framing)
 
 
 def _model(options: argparse.Namespace) -> MetaNetwork:
@@ -213,28 +214,28 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 
 def _train(options: argparse.Namespace) -> None:
     recipe = _recipe(options)
-    folder = RunFolder(options.out)
     if options.threads is None:
         leave_a_core()
     else:
         require_whole("threads", options.threads, 1, 1024)
         torch.set_num_threads(options.threads)
-    data, name = _characters(options.data, recipe.framing)
-    records = train_in_folder(
-        folder,
+    training = TrainingRun(
+        options.out,
         recipe,
-        data,
-        data_name=name,
+        _characters(options.data, recipe.framing),
         device=_device(options.device),
         resume=options.resume,
         save_every=options.save_every,
     )
-    last = None
     as_notebook = recipe.name == "notebook" and not options.json
-    with tqdm(total=recipe.training.total, disable=as_notebook or None, unit="step") as bar:
+    with (
+        tqdm(total=recipe.training.total, disable=as_notebook or None, unit="step") as bar,
+        closing(training.records()) as records,
+        _stop_requests() as requests,
+    ):
         for record in records:
-            if isinstance(record, EvaluationResult):
-                last = record
+            if requests:
+                raise KeyboardInterrupt
             if as_notebook:
                 if line := notebook_line(record, recipe.training):
                     print(line, flush=True)
@@ -245,12 +246,37 @@ def _train(options: argparse.Namespace) -> None:
                     bar.set_postfix_str(shown, refresh=False)
             elif not options.json:
                 bar.write(f"step {record.iteration}: {_line(record)}")
+    folder, last = training.folder, training.last_evaluation
     figure = folder.path / "maml-accs.png"
     write_atomically(figure, accuracy_figure(folder.records()))
     if options.json and last is not None:
         _print_json(dataclasses.asdict(last))
     elif last is not None and not as_notebook:
         print(f"wrote {folder.weights} and {figure}")
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Collect the first Ctrl-C or SIGTERM, so that a run can stop between two steps and save.
+
+    The second one interrupts at once.
+    """
+    requests: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if requests:
+            raise KeyboardInterrupt
+        requests.append(number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, note)
+    try:
+        yield requests
+    finally:
+        for number in heeded:
+            signal.signal(number, before[number])
 
 
 # evaluate ----------------------------------------------------------------------------------------
@@ -266,8 +292,7 @@ def _line(result: EvaluationResult) -> str:
 
 def _evaluate(options: argparse.Namespace) -> None:
     model = _model(options)
-    framing = model.provenance.get("framing", "fit")
-    data, _ = _characters(options.data, framing)
+    data = _characters(options.data, model.framing)
     if options.suite:
         _run_suite(options, model, data)
         return
@@ -318,37 +343,37 @@ def _run_suite(options: argparse.Namespace, model: MetaNetwork, data: CharacterS
 
 def _adapt(options: argparse.Namespace) -> None:
     model = _model(options)
-    framing = model.provenance.get("framing", "fit")
-    support = read_support(options.folder, framing)
-    inks = [read_picture(path, framing) for path in options.queries]
+    support = read_support(options.folder, model.framing)
+    inks = [read_picture(path, model.framing) for path in options.queries]
     answer = adapt(model, support, options.steps).predict(inks)
-    for path, row, unknown in zip(
-        options.queries, answer.probabilities, answer.unknown.tolist(), strict=True
+    for path, name, row, unknown in zip(
+        options.queries,
+        answer.winners,
+        answer.probabilities.tolist(),
+        answer.unknown.tolist(),
+        strict=True,
     ):
-        shares = dict(zip(answer.names, row.tolist(), strict=True))
-        name = max(shares, key=shares.__getitem__)
-        known = unknown <= model.unknown_threshold
+        shares = dict(zip(answer.names, row, strict=True))
         if options.json:
-            winner = name if known else None
             _print_json(
-                {"file": str(path), "name": winner, "probabilities": shares, "unknown": unknown}
+                {"file": str(path), "name": name, "probabilities": shares, "unknown": unknown}
             )
         else:
             listed = ", ".join(f"{key} {100 * share:.1f} %" for key, share in shares.items())
-            print(f"{path}: {name if known else 'None of these'} ({listed})")
+            print(f"{path}: {name or 'None of these'} ({listed})")
 
 
 # data and bench ----------------------------------------------------------------------------------
 
 
 def _data(options: argparse.Namespace) -> None:
-    data, name = _characters(options.data, "fit")
+    data = _characters(options.data, "fit")
     record = describe(data)
     if options.json:
-        _print_json({"name": name, **record})
+        _print_json({"name": data.name, **record})
         return
     print(
-        f"{name}: {record['characters']} characters x {record['drawings']} drawings, "
+        f"{data.name}: {record['characters']} characters x {record['drawings']} drawings, "
         "complete and verified"
     )
     for part in ("background", "evaluation"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import higher
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from maml.config import LARGEST_STEPS, require_whole
 from maml.data.episodes import SupportSet, as_ink_batch
+from maml.learner_file import LearnerState, read_learner, write_learner
 from maml.model import MetaNetwork, SketchNet
 
 
@@ -127,11 +129,23 @@ class Prediction:
         probabilities: float32 (m, ways), rows sum to 1, calibrated.
         unknown: float32 (m,) in [0, 1], high = none of these.
         names: the ways' names.
+        unknown_threshold: `unknown` above this reads "none of these".
     """
 
     probabilities: Tensor
     unknown: Tensor
     names: tuple[str, ...]
+    unknown_threshold: float
+
+    @property
+    def winners(self) -> tuple[str | None, ...]:
+        """For each query the most probable name, or None for "none of these"."""
+        likeliest = self.probabilities.argmax(dim=1).tolist()
+        known = (self.unknown <= self.unknown_threshold).tolist()
+        return tuple(
+            self.names[way] if is_known else None
+            for way, is_known in zip(likeliest, known, strict=True)
+        )
 
 
 class AdaptedLearner:
@@ -207,6 +221,7 @@ class AdaptedLearner:
             probabilities=self._probabilities(self._logits(features, self.steps)),
             unknown=self.unknown_of_features(features),
             names=self.names,
+            unknown_threshold=self.model.unknown_threshold,
         )
 
     @torch.no_grad()
@@ -255,6 +270,49 @@ class AdaptedLearner:
             name: tensor.detach().clone().contiguous()
             for name, tensor in zip(names, self._path[-1], strict=True)
         }
+
+    def save(self, path: str | Path) -> None:
+        """Write everything that the answers depend on to one safetensors file, atomically.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            ValueError: if the learner holds values that are not finite.
+            OSError: if the file cannot be written; what stood there before stays whole.
+        """
+        trajectory = [(record.loss, record.accuracy) for record in self.trajectory]
+        write_learner(
+            Path(path),
+            LearnerState(
+                self.model, self._path, trajectory, self._features, self._labels, self.names
+            ),
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> AdaptedLearner:
+        """Read a learner that `save` wrote; it answers as the saved one did.
+
+        Args:
+            path: of the file.
+            device: where to put it.
+
+        Raises:
+            maml.CheckpointError: if the file is missing, broken, changed since it was written, or
+                not a learner.
+        """
+        state = read_learner(Path(path))
+        model = state.model.to(device)
+        network, _ = model.task_network(len(state.names))
+        return cls(
+            model,
+            higher.patch.monkeypatch(network, track_higher_grads=False),
+            [[tensor.to(device) for tensor in tensors] for tensors in state.path],
+            tuple(AdaptationStep(step, *found) for step, found in enumerate(state.trajectory)),
+            state.features.to(device),
+            state.labels.to(device),
+            state.names,
+        )
 
     def _see(self, images: object) -> Tensor:
         batch = as_ink_batch(images).to(self._features.device)

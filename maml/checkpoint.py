@@ -59,7 +59,7 @@ def save_model(path: Path, model: MetaNetwork, provenance: Mapping[str, Any]) ->
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
-    data = safetensors.torch.save(tensors, metadata=_describe(model))
+    data = safetensors.torch.save(tensors, metadata=describe_network(model))
     record = {**provenance, "sha256": hashlib.sha256(data).hexdigest()}
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     # Together: weights with another file's provenance beside them would be refused.
@@ -89,9 +89,9 @@ def load_pretrained(
     except OSError as error:
         raise CheckpointError(f"Cannot read weights from {path}: {error.strerror}.") from error
     provenance = _provenance(path.with_suffix(".json"), data)
-    metadata, tensors = _open(path)
-    model = _rebuild(path, metadata)
-    _fill(path, model, tensors)
+    metadata, tensors = read_tensors(path)
+    model = rebuild_network(path, metadata)
+    fill_network(path, model, tensors)
     model.provenance = provenance
     model.eval()
     return model.to(device)
@@ -120,7 +120,7 @@ def save_training(
     tensors["generator"] = generator_state
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     metadata = {
-        **_describe(model),
+        **describe_network(model),
         "iteration": str(iteration),
         "settings": json.dumps(to_plain(settings)),
     }
@@ -133,7 +133,7 @@ def load_training(path: Path, model: MetaNetwork, settings: MetaTraining) -> Tra
     Raises:
         CheckpointError: if the file is broken, or was made with other settings.
     """
-    metadata, tensors = _open(path)
+    metadata, tensors = read_tensors(path)
     if metadata.get("settings") != json.dumps(to_plain(settings)):
         raise CheckpointError(
             f"{path} belongs to a run with other settings; resume with the settings it was started "
@@ -145,7 +145,7 @@ def load_training(path: Path, model: MetaNetwork, settings: MetaTraining) -> Tra
         if part not in parts:
             raise CheckpointError(f"{path} is not the state of a run: it holds {key!r}.")
         parts[part][name] = value
-    _fill(path, model, parts["model"])
+    fill_network(path, model, parts["model"])
     state = parts["generator"].get("")
     if state is None or not _is_generator_state(state):
         raise CheckpointError(f"{path} does not hold the state of a random generator.")
@@ -158,7 +158,7 @@ def load_training_iteration(path: Path) -> int:
     Raises:
         CheckpointError: if the file is broken.
     """
-    return _iteration(path, _open(path)[0])
+    return _iteration(path, read_tensors(path)[0])
 
 
 def _iteration(path: Path, metadata: Mapping[str, str]) -> int:
@@ -222,9 +222,10 @@ def _remove_left_over(folder: Path, prefix: str) -> None:
                 path.unlink()
 
 
-def _describe(model: MetaNetwork) -> dict[str, str]:
+def describe_network(model: MetaNetwork, file_format: str = _FORMAT) -> dict[str, str]:
+    """The header from which `rebuild_network` makes the network again."""
     return {
-        "format": _FORMAT,
+        "format": file_format,
         "network": json.dumps(to_plain(model.settings)),
         "inner": json.dumps(to_plain(model.inner)),
     }
@@ -274,9 +275,7 @@ def _provenance(path: Path, data: bytes) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not readable JSON: {error}.") from error
-    if not isinstance(record, dict):
-        raise CheckpointError(f"{path} must hold a JSON object; it holds {type(record).__name__}.")
-    _check_provenance(path, record)
+    check_provenance(path, record)
     expected, found = record.get("sha256"), hashlib.sha256(data).hexdigest()
     if expected is not None and expected != found:
         raise CheckpointError(
@@ -287,8 +286,16 @@ def _provenance(path: Path, data: bytes) -> dict[str, Any]:
     return record
 
 
-def _check_provenance(path: Path, record: Mapping[str, Any]) -> None:
-    """Refuse what would fail later on, where it would be harder to understand."""
+def check_provenance(path: Path, record: Any) -> None:
+    """Refuse what would fail later on, where it would be harder to understand.
+
+    Raises:
+        CheckpointError: names the entry, and says what it should be.
+    """
+    if not isinstance(record, dict):
+        raise CheckpointError(
+            f"The provenance in {path} must hold a JSON object; it holds {type(record).__name__}."
+        )
     wanted: dict[str, tuple[type, str]] = {
         "sha256": (str, "a text"),
         "data": (dict, "a JSON object"),
@@ -315,7 +322,14 @@ def _refuse_entry(path: Path, name: str, entry: Any, wanted: str) -> NoReturn:
     )
 
 
-def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_tensors(
+    path: Path, file_format: str = _FORMAT
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: if it is missing, broken or of another format.
+    """
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -325,15 +339,20 @@ def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             f"{path} is not a whole safetensors file ({error}); it may be cut short. Fetch it "
             "again."
         ) from error
-    if metadata.get("format") != _FORMAT:
+    if metadata.get("format") != file_format:
         raise CheckpointError(
-            f"{path} was not written by maml: its format is {metadata.get('format')!r}, wanted "
-            f"{_FORMAT!r}."
+            f"{path} was not written by maml, or is another kind of file: its format must be "
+            f"{file_format!r}; got {metadata.get('format')!r}."
         )
     return metadata, tensors
 
 
-def _rebuild(path: Path, metadata: Mapping[str, str]) -> MetaNetwork:
+def rebuild_network(path: Path, metadata: Mapping[str, str]) -> MetaNetwork:
+    """The network that a header describes, with fresh parameters.
+
+    Raises:
+        CheckpointError: if the header describes none.
+    """
     try:
         settings = from_plain(NetworkSettings, json.loads(metadata["network"]))
         inner = from_plain(InnerLoop, json.loads(metadata["inner"]))
@@ -344,7 +363,12 @@ def _rebuild(path: Path, metadata: Mapping[str, str]) -> MetaNetwork:
     return build_model(settings, inner, torch.Generator())
 
 
-def _fill(path: Path, model: MetaNetwork, tensors: Mapping[str, Tensor]) -> None:
+def fill_network(path: Path, model: MetaNetwork, tensors: Mapping[str, Tensor]) -> None:
+    """Load parameters and buffers that came from a file.
+
+    Raises:
+        CheckpointError: if one is missing, unknown, of another shape or dtype, or not finite.
+    """
     wanted = model.state_dict()
     for name in sorted(wanted.keys() | tensors.keys()):
         if name not in tensors:
@@ -353,14 +377,22 @@ def _fill(path: Path, model: MetaNetwork, tensors: Mapping[str, Tensor]) -> None
             raise CheckpointError(
                 f"{path} has a parameter {name!r} that this network does not know."
             )
-        if wanted[name].shape != tensors[name].shape or wanted[name].dtype != tensors[name].dtype:
-            raise CheckpointError(
-                f"Parameter {name!r} of {path} is {_kind(tensors[name])}; "
-                f"this network wants {_kind(wanted[name])}."
-            )
-        if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
-            raise CheckpointError(f"Parameter {name!r} of {path} holds values that are not finite.")
+        check_tensor(path, name, tensors[name], wanted[name])
     model.load_state_dict(dict(tensors))
+
+
+def check_tensor(path: Path, name: str, found: Tensor, expected: Tensor) -> None:
+    """Refuse a tensor of another shape or dtype, or with values that are not finite.
+
+    Raises:
+        CheckpointError: names the tensor, the expected and the found shape.
+    """
+    if expected.shape != found.shape or expected.dtype != found.dtype:
+        raise CheckpointError(
+            f"Parameter {name!r} of {path} is {_kind(found)}; this network wants {_kind(expected)}."
+        )
+    if not bool(torch.isfinite(found).all()):
+        raise CheckpointError(f"Parameter {name!r} of {path} holds values that are not finite.")
 
 
 def _kind(tensor: Tensor) -> str:

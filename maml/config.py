@@ -246,7 +246,16 @@ class MetaTraining:
     @property
     def total(self) -> int:
         """All gradient steps of the run: pre-training episodes and outer steps."""
-        return self.iterations + (self.pretraining.episodes if self.pretraining else 0)
+        return self.pretraining_episodes + self.iterations
+
+    @property
+    def pretraining_episodes(self) -> int:
+        """Gradient steps of pre-training; 0 without it."""
+        return self.pretraining.episodes if self.pretraining else 0
+
+    def epochs(self, iteration: int) -> float:
+        """Epochs of the outer loop done after `iteration` gradient steps of both stages."""
+        return max(0, iteration - self.pretraining_episodes) / self.epoch
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from maml.config import InnerLoop, NetworkSettings
+from maml.config import Framing, InnerLoop, NetworkSettings
 
 Normalisation = Literal["batch", "frozen"]
 
@@ -79,6 +79,12 @@ class MetaNetwork(nn.Module):
     def unknown_threshold(self) -> float:
         """`Prediction.unknown` above this reads "none of these"."""
         return 0.5
+
+    @property
+    def framing(self) -> Framing:
+        """The framing of the ink it was trained on, see `maml.drawing.Framing`."""
+        framing: Framing = self.provenance.get("framing", "fit")
+        return framing
 
 
 class NotebookNet(MetaNetwork):

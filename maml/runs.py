@@ -1,8 +1,8 @@
-"""A run's folder: records, state and weights of one training, written so that it can go on.
+"""Training runs that are kept in a folder, so that they can be resumed.
 
-metrics.jsonl         one line a gradient step or evaluation
-state.safetensors     what a run needs to go on
-model.safetensors     the finished weights, with model.json beside them
+metrics.jsonl         one line for each gradient step or evaluation
+state.safetensors     what is needed to resume
+model.safetensors     the weights, with model.json beside them
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,18 +28,18 @@ from maml.checkpoint import load_training_iteration, save_model, write_atomicall
 from maml.config import MetaTraining, Recipe, to_plain
 from maml.data.characters import CharacterSet
 from maml.evaluate import EvaluationResult
-from maml.model import MetaNetwork, build_model
+from maml.model import build_model
 from maml.train import MetaStep, meta_train, training_parts
 
 _PRINT_EVERY = 4
 """The notebook prints every fourth iteration."""
 _LONGEST_STEP = 600.0
-"""Seconds between two records beyond which a run must have stood still."""
+"""Seconds between two records; a longer gap is a pause."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the files of a run lie."""
+    """The paths of a run's files."""
 
     path: Path
 
@@ -48,16 +50,16 @@ class RunFolder:
 
     @property
     def state(self) -> Path:
-        """What the run needs to go on."""
+        """What is needed to resume."""
         return self.path / "state.safetensors"
 
     @property
     def weights(self) -> Path:
-        """The finished weights."""
+        """The weights."""
         return self.path / "model.safetensors"
 
     def records(self) -> list[dict[str, Any]]:
-        """What was recorded so far; a last line cut short by a crash is passed over."""
+        """The records so far, without a last line that a crash cut short."""
         if not self.metrics.exists():
             return []
         records = []
@@ -68,9 +70,18 @@ class RunFolder:
                 break
         return records
 
-    def forget_after(self, iteration: int) -> None:
-        """Drop the records of steps that will be taken again."""
-        kept = [record for record in self.records() if record["iteration"] <= iteration]
+    def forget_from(self, iteration: int) -> None:
+        """Drop the records that a run resumed after `iteration` steps makes again.
+
+        These are the records of later steps, and an evaluation after the very step: a run that is
+        resumed at the end of an epoch starts with it.
+        """
+        kept = [
+            record
+            for record in self.records()
+            if record["iteration"] < iteration
+            or (record["iteration"] == iteration and record["mode"] != "test")
+        ]
         text = "".join(json.dumps(record) + "\n" for record in kept)
         write_atomically(self.metrics, text.encode())
 
@@ -105,9 +116,7 @@ def notebook_line(record: MetaStep | EvaluationResult, training: MetaTraining) -
     """The line that the notebook prints for a record; None for those it passes over."""
     shown = f"Loss: {record.loss:.2f} | Acc: {100 * record.accuracy:.2f}"
     if isinstance(record, EvaluationResult):
-        before = training.pretraining.episodes if training.pretraining else 0
-        epoch = max(0, record.iteration - before) / training.epoch
-        return f"[Epoch {epoch:.2f}] Test {shown}"
+        return f"[Epoch {training.epochs(record.iteration):.2f}] Test {shown}"
     if (record.iteration - 1) % _PRINT_EVERY:
         return None
     part = "Train" if record.stage == "meta" else "Pretraining"
@@ -125,73 +134,141 @@ def leave_a_core() -> None:
     torch.set_num_threads(min(torch.get_num_threads(), max(1, cores - 1)))
 
 
-def train_in_folder(
-    folder: RunFolder,
-    recipe: Recipe,
-    data: CharacterSet,
-    *,
-    data_name: str,
-    device: str = "cpu",
-    resume: bool = False,
-    save_every: float = 30.0,
-    watch: Callable[[MetaNetwork], None] | None = None,
-) -> Iterator[MetaStep | EvaluationResult]:
-    """`meta_train` by a recipe, recorded in a folder, ending in weights with their provenance.
+class TrainingRun:
+    """A training by a recipe, kept in a folder.
 
     Args:
-        folder: of the run.
+        folder: of the run; made if it does not exist.
         recipe: what to train and how.
-        data: framed as the recipe wants it.
-        data_name: what the data is, for the provenance.
+        data: the characters, in the recipe's framing.
         device: to train on.
-        resume: go on from the folder's state, if there is one.
-        save_every: seconds between writes of the state.
-        watch: called once, before the first step, with the network that is going to be trained,
-            for those who want to look at it between steps; they must leave it as it is.
+        resume: continue from the state in the folder, if there is one.
+        save_every: seconds between two writes of the state.
 
-    Yields:
-        What `meta_train` yields.
+    Attributes:
+        folder: the paths of the run's files.
+        model: the network in training.  Look at it between two records only, and do not change it.
+        iteration: gradient steps behind `model`.
+        last_evaluation: the latest evaluation, or None before the first.
 
     Raises:
-        ValueError: if the folder holds a run already and `resume` is not asked for, or what
-            `meta_train` raises.
-        OSError: if the folder cannot be written to; what was written stays whole.
+        ValueError: if the folder holds a run already and `resume` is not set, or the state in it
+            is broken.
     """
-    if not resume and folder.metrics.exists():
-        raise ValueError(
-            f"{folder.path} holds a run already; go on with --resume, or choose another folder."
+
+    def __init__(
+        self,
+        folder: str | Path,
+        recipe: Recipe,
+        data: CharacterSet,
+        *,
+        device: str = "cpu",
+        resume: bool = False,
+        save_every: float = 30.0,
+    ) -> None:
+        self.folder = RunFolder(Path(folder))
+        self.recipe = recipe
+        self.data = data
+        self.device = device
+        self.last_evaluation: EvaluationResult | None = None
+        if not resume and self.folder.metrics.exists():
+            raise ValueError(
+                f"{self.folder.path} holds a run already; go on with --resume, or choose another "
+                "folder."
+            )
+        self._resume = resume
+        self._save_every = save_every
+        self._generator = torch.Generator().manual_seed(recipe.seed)
+        inner = recipe.training.inner
+        self.model = build_model(recipe.network, inner, self._generator).to(device)
+        found = resume and self.folder.state.exists()
+        self.iteration = load_training_iteration(self.folder.state) if found else 0
+        self._seconds = 0.0
+
+    def records(self) -> Generator[MetaStep | EvaluationResult, None, None]:
+        """Train, and write each record down before it is yielded.  Call it once.
+
+        Closing the iterator between two records saves the state, so that a resumed run continues
+        with the very next step.  When it ends, the weights are saved.
+
+        Yields:
+            What `maml.meta_train` yields.
+
+        Raises:
+            ValueError: if the data does not serve the recipe, or the state in the folder belongs
+                to another run.
+            OSError: if the folder cannot be written to; what was written stays whole.
+        """
+        training = meta_train(
+            self.model,
+            self.data,
+            self.recipe.training,
+            self._generator,
+            checkpoint=self.folder.state,
+            save_every=self._save_every,
+            resume=self._resume,
         )
-    generator = torch.Generator().manual_seed(recipe.seed)
-    model = build_model(recipe.network, recipe.training.inner, generator).to(device)
-    if watch is not None:
-        watch(model)
-    taken = load_training_iteration(folder.state) if resume and folder.state.exists() else 0
-    pretraining = recipe.training.pretraining
-    before = pretraining.episodes if pretraining else 0
-    training = meta_train(
-        model,
-        data,
-        recipe.training,
-        generator,
-        checkpoint=folder.state,
-        save_every=save_every,
-        resume=resume,
-    )
-    folder.forget_after(taken)  # Not before `meta_train` has found the state to be this run's.
-    finished = taken == recipe.training.total
-    last: EvaluationResult | None = None
-    with folder.metrics.open("ab", buffering=0) as metrics:
-        for record in training:
-            epochs = max(0, record.iteration - before) / recipe.training.epoch
-            if not finished:  # Else this is its last evaluation, which stands there already.
-                _append(metrics, json.dumps(log_record(record, epochs)) + "\n")
-            if isinstance(record, EvaluationResult):
-                last = record
-            yield record
-    seconds = _seconds_at_work(folder.records())
-    save_model(
-        folder.weights, model, provenance(model, recipe, data, data_name, device, seconds, last)
-    )
+        # Not before `meta_train` has found the state to be this run's.
+        self.folder.forget_from(self.iteration)
+        times = [entry["time"] for entry in self.folder.records()]
+        self._seconds = _seconds_at_work(times)
+        with closing(training), self.folder.metrics.open("ab", buffering=0) as metrics:
+            for record in training:
+                entry = log_record(record, self.recipe.training.epochs(record.iteration))
+                _append(metrics, json.dumps(entry) + "\n")
+                times = [*times[-1:], entry["time"]]
+                self._seconds += _seconds_at_work(times)
+                self.iteration = record.iteration
+                if isinstance(record, EvaluationResult):
+                    self.last_evaluation = record
+                yield record
+        self.save_weights()
+
+    def save_weights(self) -> None:
+        """Write the weights as they are now, with their provenance beside them.
+
+        Raises:
+            OSError: if the folder cannot be written to; what was written stays whole.
+        """
+        last = self.last_evaluation
+        record = {
+            **self._origin,
+            "iteration": self.iteration,
+            "made_with": {**software(self.device), "hours": round(self._seconds / 3600, 2)},
+            "last_evaluation_in_training": None
+            if last is None
+            else {
+                "iteration": last.iteration,
+                "protocol": last.protocol,
+                "accuracy": last.accuracy,
+                "interval": last.interval,
+                "tasks": last.tasks,
+                "transductive": last.transductive,
+            },
+        }
+        save_model(self.folder.weights, self.model, record)
+
+    @cached_property
+    def _origin(self) -> dict[str, Any]:
+        """The part of the provenance that does not change in the course of the run."""
+        recipe = self.recipe
+        training, held_out = training_parts(self.data, recipe.training)
+        return {
+            "recipe": recipe.name,
+            "framing": recipe.framing,
+            "seed": recipe.seed,
+            "commit": commit_of_code(),
+            "settings": to_plain(recipe),
+            "parameters": sum(tensor.numel() for tensor in self.model.parameters()),
+            "iterations": recipe.training.total,
+            "data": {
+                "name": self.data.name,
+                "split": recipe.training.split,
+                "training_alphabets": sorted(set(training.alphabets)),
+                "evaluated_in_training_on": sorted(set(held_out.alphabets)),
+                "held_out_of_training": recipe.training.validation > 0,
+            },
+        }
 
 
 def _append(file: io.FileIO, line: str) -> None:
@@ -207,47 +284,8 @@ def _append(file: io.FileIO, line: str) -> None:
         ) from error
 
 
-def provenance(
-    model: MetaNetwork,
-    recipe: Recipe,
-    data: CharacterSet,
-    data_name: str,
-    device: str,
-    seconds: float,
-    last: EvaluationResult | None,
-) -> dict[str, Any]:
-    """How weights were made, as plain JSON values."""
-    training, held_out = training_parts(data, recipe.training)
-    return {
-        "recipe": recipe.name,
-        "framing": recipe.framing,
-        "seed": recipe.seed,
-        "commit": commit_of_code(),
-        "settings": to_plain(recipe),
-        "parameters": sum(tensor.numel() for tensor in model.parameters()),
-        "data": {
-            "name": data_name,
-            "split": recipe.training.split,
-            "training_alphabets": sorted(set(training.alphabets)),
-            "evaluated_in_training_on": sorted(set(held_out.alphabets)),
-            "held_out_of_training": recipe.training.validation > 0,
-        },
-        "made_with": {**software(device), "hours": round(seconds / 3600, 2)},
-        "last_evaluation_in_training": None
-        if last is None
-        else {
-            "protocol": last.protocol,
-            "accuracy": last.accuracy,
-            "interval": last.interval,
-            "tasks": last.tasks,
-            "transductive": last.transductive,
-        },
-    }
-
-
-def _seconds_at_work(records: list[dict[str, Any]]) -> float:
-    """The time between records, pauses between a stop and its resumption left out."""
-    times = [record["time"] for record in records]
+def _seconds_at_work(times: list[float]) -> float:
+    """The time between records, without the pauses between a stop and its resumption."""
     gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
     return sum(gap for gap in gaps if gap < _LONGEST_STEP)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -69,7 +69,7 @@ def meta_train(
     checkpoint: Path | None = None,
     save_every: float = 30.0,
     resume: bool = False,
-) -> Iterator[MetaStep | EvaluationResult]:
+) -> Generator[MetaStep | EvaluationResult, None, None]:
     """Meta-train a model in place.
 
     Args:
@@ -77,18 +77,20 @@ def meta_train(
         data: the whole set; `settings.split` cuts training and test characters out of it.
         settings: what to do.
         generator: source of all randomness, on the CPU.
-        checkpoint: file to keep the run's state in, written atomically every `save_every` seconds
-            and at the end; None keeps nothing.
+        checkpoint: file to keep the run's state in, written atomically every `save_every` seconds,
+            at the end, and when the iterator is closed; None keeps nothing.
         save_every: seconds between two such writes.
-        resume: go on from `checkpoint` if it exists; the generator must have been seeded as it was.
-            A finished run is only calibrated and evaluated again.
+        resume: continue from `checkpoint` if it exists; the generator must have been seeded as it
+            was.  A run that stopped at the end of an epoch is evaluated there again; one that had
+            finished is calibrated again as well.
 
     Yields:
         A `MetaStep` after each gradient step, and an `EvaluationResult` after each epoch, at the
         end of pre-training, and at the end of the run.
 
     Raises:
-        ValueError: if the data does not serve the settings, or the checkpoint is another run's.
+        ValueError: if the data does not serve the settings, the checkpoint is another run's, or
+            the loss is no longer a finite number.
     """
     training, held_out = training_parts(data, settings)
     _check(training, held_out, model, settings)
@@ -100,33 +102,42 @@ def meta_train(
 
 def _records(
     run: _Run, held_out: CharacterSet, checkpoint: Path | None, save_every: float
-) -> Iterator[MetaStep | EvaluationResult]:
-    """Take every step that is left to take."""
+) -> Generator[MetaStep | EvaluationResult, None, None]:
+    """Take the remaining steps."""
     settings = run.settings
-    if run.iteration == settings.total:
-        run.calibrate(held_out)
-        yield run.evaluate(held_out)
-    saved = time.monotonic()
-    while run.iteration < settings.total:
-        started = time.perf_counter()
-        loss, accuracy = run.step()
-        yield MetaStep(
-            stage=run.stage_of(run.iteration - 1),
-            iteration=run.iteration,
-            iterations=settings.total,
-            epoch=run.epoch_of(run.iteration - 1),
-            loss=loss,
-            accuracy=accuracy,
-            seconds=time.perf_counter() - started,
-        )
-        done = run.iteration == settings.total
-        if done:
-            run.calibrate(held_out)
-        if run.at_epoch_end():
-            yield run.evaluate(held_out)
-        if checkpoint is not None and (done or time.monotonic() - saved > save_every):
+    saved_iteration, saved_at = run.iteration, time.monotonic()
+    try:
+        if run.iteration and run.at_epoch_end():
+            # The run may have stopped between this epoch's last step and its evaluation.
+            yield run.finish_epoch(held_out)
+        while run.iteration < settings.total:
+            started = time.perf_counter()
+            loss, accuracy = run.step()
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"The loss is no longer a number at step {run.iteration}. "
+                    "Take a smaller inner or outer rate and start again."
+                )
+            yield MetaStep(
+                stage=run.stage_of(run.iteration - 1),
+                iteration=run.iteration,
+                iterations=settings.total,
+                epoch=run.epoch_of(run.iteration - 1),
+                loss=loss,
+                accuracy=accuracy,
+                seconds=time.perf_counter() - started,
+            )
+            if run.at_epoch_end():
+                yield run.finish_epoch(held_out)
+            done = run.iteration == settings.total
+            if checkpoint is not None and (done or time.monotonic() - saved_at > save_every):
+                run.save(checkpoint)
+                saved_iteration, saved_at = run.iteration, time.monotonic()
+    except GeneratorExit:
+        # Closed between two steps.  An error within a step leaves nothing that could be saved.
+        if checkpoint is not None and run.iteration != saved_iteration:
             run.save(checkpoint)
-            saved = time.monotonic()
+        raise
 
 
 def training_parts(data: CharacterSet, settings: MetaTraining) -> tuple[CharacterSet, CharacterSet]:
@@ -176,21 +187,16 @@ class _Run:
         self.proxies = self._fresh_proxies()
         self._start_stage()
 
-    @property
-    def pretraining(self) -> int:
-        return self.settings.pretraining.episodes if self.settings.pretraining else 0
-
     def stage_of(self, done: int) -> Stage:
         """The stage of the step that comes after `done` steps."""
-        return "pretraining" if done < self.pretraining else "meta"
+        return "pretraining" if done < self.settings.pretraining_episodes else "meta"
 
     def epoch_of(self, done: int) -> float:
-        if done < self.pretraining:
-            return done / self.pretraining
-        return (done - self.pretraining) / self.settings.epoch
+        episodes = self.settings.pretraining_episodes
+        return done / episodes if done < episodes else self.settings.epochs(done)
 
     def at_epoch_end(self) -> bool:
-        outer = self.iteration - self.pretraining
+        outer = self.iteration - self.settings.pretraining_episodes
         last = self.iteration == self.settings.total
         return last or (outer >= 0 and outer % self.settings.epoch == 0)
 
@@ -207,6 +213,12 @@ class _Run:
         """Fit temperature and "none of these" score, if there are characters to fit them on."""
         if self.settings.validation and isinstance(self.model, SketchNet):
             calibrate(self.model, held_out, seed=self.seed_after(2))
+
+    def finish_epoch(self, held_out: CharacterSet) -> EvaluationResult:
+        """Evaluate; at the end of the run, calibrate first."""
+        if self.iteration == self.settings.total:
+            self.calibrate(held_out)
+        return self.evaluate(held_out)
 
     def evaluate(self, held_out: CharacterSet) -> EvaluationResult:
         """How well the model does now, on the same tasks each time."""
@@ -252,7 +264,7 @@ class _Run:
         if pretraining and self.iteration < pretraining.episodes:
             loss, accuracy = self._pretraining_step(pretraining)
         else:
-            loss, accuracy = self._meta_step(self.iteration - self.pretraining)
+            loss, accuracy = self._meta_step(self.iteration - self.settings.pretraining_episodes)
         self.optimiser.step()
         self.iteration += 1
         return loss, accuracy
@@ -265,7 +277,7 @@ class _Run:
             return _cosine(height, 1e-3, self.iteration / settings.pretraining.episodes)
         if not settings.cosine:
             return settings.outer_rate
-        share = (self.iteration - self.pretraining) / settings.iterations
+        share = (self.iteration - settings.pretraining_episodes) / settings.iterations
         return _cosine(settings.outer_rate, 1e-2, share)
 
     def _pretraining_step(self, settings: Pretraining) -> tuple[float, float]:
@@ -332,6 +344,8 @@ class _Run:
         return [early] * (steps - 1) + [1 - early * (steps - 1)]
 
     def save(self, path: Path) -> None:
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in self.trained.values()):
+            return  # The next step will report it; keep the last state that can be resumed.
         names = list(self.trained)
         moments = {
             f"{names[index]}/{key}": torch.as_tensor(value)

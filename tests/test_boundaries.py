@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("maml.config", "maml.recipes"),
     ("maml.drawing", "maml.model", "maml.data"),
+    ("maml.checkpoint", "maml.learner_file"),
     ("maml.adapt",),
-    ("maml.calibrate", "maml.checkpoint", "maml.evaluate", "maml.plots", "maml.train"),
+    ("maml.calibrate", "maml.evaluate", "maml.plots", "maml.train"),
     ("maml.runs", "maml.bench", "maml.suite"),
     ("maml.sessions",),
     ("maml.demo",),

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 import torch
 
-from maml.checkpoint import load_pretrained, save_model
+from maml.checkpoint import load_pretrained
 from maml.data.synthetic import generate_alphabets
 from maml.evaluate import EvaluationResult
-from maml.model import build_model
 from maml.recipes import RECIPES
-from maml.runs import provenance
+from maml.runs import TrainingRun
 from maml.sessions.hub import model_card, push_to_hub
 
 TOKEN = "hf_secretsecretsecret"
@@ -99,16 +98,14 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    recipe = RECIPES["quick"]
-    model = build_model(
-        recipe.network, recipe.training.inner, torch.Generator().manual_seed(recipe.seed)
+    folder = tmp_path_factory.mktemp("weights")
+    run = TrainingRun(folder, RECIPES["quick"], generate_alphabets(4, 2, 2))
+    run.iteration = 50
+    run.last_evaluation = EvaluationResult(
+        "5-way 1-shot", 0.9123, 0.0114, 100, 0.3, (0.2, 0.9123), 0.01
     )
-    data = generate_alphabets(4, 2, 2)
-    result = EvaluationResult("5-way 1-shot", 0.9123, 0.0114, 100, 0.3, (0.2, 0.9123), 0.01)
-    record = provenance(model, recipe, data, "generated alphabets", "cpu", 60.0, result)
-    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    save_model(path, model, {**record, "iteration": 50, "iterations": 1000})
-    return path
+    run.save_weights()
+    return run.folder.weights
 
 
 def test_weights_provenance_and_card_arrive(hub: Hub, weights: Path, tmp_path: Path) -> None:
@@ -125,7 +122,7 @@ def test_weights_provenance_and_card_arrive(hub: Hub, weights: Path, tmp_path: P
     card = hub.files["README.md"].decode()
     assert "Recipe: `quick`, seed 1227" in card
     assert "91.23 +- 1.14 % (5-way 1-shot, one query at a time, 100 tasks of the test part)" in card
-    assert "Steps: 50 of 1,000" in card and 'maml.load_pretrained("anna/symbols")' in card
+    assert "Steps: 50 of 850" in card and 'maml.load_pretrained("anna/symbols")' in card
 
 
 def test_the_token_is_in_no_message_and_no_log(

@@ -24,10 +24,10 @@ from maml import (
     MetaTraining,
     load_pretrained,
 )
+from maml.checkpoint import load_training_iteration
 from maml.config import NetworkSettings, Recipe, from_plain
-from maml.model import MetaNetwork
 from maml.recipes import RECIPES
-from maml.runs import RunFolder, log_record, notebook_line, train_in_folder
+from maml.runs import RunFolder, TrainingRun, log_record, notebook_line
 
 STEP = MetaStep("meta", 9, 300, 8 / 300, 0.987, 0.6917, 0.094)
 RESULT = EvaluationResult("5-way 3-shot", 0.921, 0.01, 420, 0.2517, (0.2, 0.921), 0.1, True, 300)
@@ -48,7 +48,7 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def run(folder: RunFolder, data: CharacterSet, chosen: Recipe, **options: Any) -> list[Any]:
-    return list(train_in_folder(folder, chosen, data, data_name="test alphabets", **options))
+    return list(TrainingRun(folder.path, chosen, data, **options).records())
 
 
 def figures(folder: RunFolder) -> list[dict[str, Any]]:
@@ -92,8 +92,17 @@ def test_line_cut_short_by_a_crash_is_passed_over(tmp_path: Path) -> None:
     lines = [json.dumps({"iteration": n, "acc": n}) for n in range(1, 4)]
     folder.metrics.write_text("\n".join(lines)[:-4])
     assert [record["iteration"] for record in folder.records()] == [1, 2]
-    folder.forget_after(1)
-    assert folder.metrics.read_text() == lines[0] + "\n"
+
+
+def test_records_that_a_resumed_run_makes_again_are_dropped(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    told = [(1, "train"), (2, "train"), (2, "test"), (3, "train"), (4, "train"), (4, "test")]
+    lines = [json.dumps({"iteration": n, "mode": mode}) + "\n" for n, mode in told]
+    folder.metrics.write_text("".join(lines))
+    folder.forget_from(4)
+    assert folder.metrics.read_text() == "".join(lines[:5])
+    folder.forget_from(2)  # Its evaluation is made again: it may be missing.
+    assert folder.metrics.read_text() == "".join(lines[:2])
 
 
 # A whole run -------------------------------------------------------------------------------------
@@ -103,8 +112,14 @@ def test_folder_holds_records_state_and_weights(
     small_alphabets: CharacterSet, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "new" / "run")
-    seen: list[MetaNetwork] = []
-    records = run(folder, small_alphabets, recipe(), watch=seen.append)
+    training = TrainingRun(folder.path, recipe(), small_alphabets)
+    assert training.folder == folder
+    records, seen = [], []
+    for record in training.records():
+        records.append(record)
+        seen.append(training.iteration)
+    assert seen == [record.iteration for record in records] == [1, 2, 2, 3, 4, 4]
+    assert training.last_evaluation is records[-1]
     names = sorted(file.name for file in folder.path.iterdir())
     assert names == ["metrics.jsonl", "model.json", "model.safetensors", "state.safetensors"]
     wanted = [
@@ -115,7 +130,7 @@ def test_folder_holds_records_state_and_weights(
     assert [w["mode"] for w in wanted] == ["train", "train", "test", "train", "train", "test"]
 
     model = load_pretrained(folder.weights)
-    for name, value in seen[0].state_dict().items():
+    for name, value in training.model.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
     told = model.provenance
     assert told["recipe"] == "tiny"
@@ -123,12 +138,14 @@ def test_folder_holds_records_state_and_weights(
     assert told["framing"] == "fit"
     assert from_plain(Recipe, told["settings"]) == recipe()
     assert told["parameters"] == sum(p.numel() for p in model.parameters())
-    assert told["data"]["name"] == "test alphabets"
+    assert (told["iteration"], told["iterations"]) == (4, 4)
+    assert told["data"]["name"] == "generated alphabets"
     assert told["data"]["training_alphabets"] == ["Generated_01", "Generated_02"]
     assert told["data"]["evaluated_in_training_on"] == ["Generated_03", "Generated_04"]
     assert told["data"]["held_out_of_training"] is False
     last = records[-1]
     assert told["last_evaluation_in_training"] == {
+        "iteration": 4,
         "protocol": "3-way 2-shot",
         "accuracy": last.accuracy,
         "interval": last.interval,
@@ -169,23 +186,83 @@ def test_finished_run_that_is_resumed_says_its_figure_again(
         assert again[key] == told[key]
 
 
+def test_weights_can_be_written_in_the_course_of_a_run(
+    small_alphabets: CharacterSet, tmp_path: Path
+) -> None:
+    training = TrainingRun(tmp_path, recipe(), small_alphabets)
+    records = training.records()
+    for _ in range(4):  # Steps 1 and 2, an evaluation, step 3.
+        next(records)
+    training.save_weights()
+    loaded = load_pretrained(training.folder.weights)
+    for name, value in training.model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    told = loaded.provenance
+    assert (told["iteration"], told["iterations"]) == (3, 4)
+    assert told["last_evaluation_in_training"]["iteration"] == 2
+    assert training.last_evaluation is not None
+    assert told["last_evaluation_in_training"]["accuracy"] == training.last_evaluation.accuracy
+    records.close()
+
+
+@pytest.mark.parametrize("taken", range(1, 7))
+def test_stopped_run_continues_with_the_next_step(
+    taken: int, small_alphabets: CharacterSet, tmp_path: Path
+) -> None:
+    """Stopped after each of its records in turn, between a step and its evaluation too."""
+    whole, folder = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped")
+    run(whole, small_alphabets, recipe())
+    training = TrainingRun(folder.path, recipe(), small_alphabets)
+    records = training.records()
+    for _ in range(taken):
+        last = next(records)
+    records.close()
+    assert load_training_iteration(folder.state) == training.iteration == last.iteration
+    assert not folder.weights.exists()
+    resumed = TrainingRun(folder.path, recipe(), small_alphabets, resume=True)
+    assert resumed.iteration == last.iteration
+    first = next(resumed.records())
+    at_epoch_end = last.iteration % 2 == 0
+    assert first.iteration == last.iteration + (0 if at_epoch_end else 1)
+    assert isinstance(first, EvaluationResult) == at_epoch_end
+    run(folder, small_alphabets, recipe(), resume=True)
+    assert figures(folder) == figures(whole)
+    model, other = load_pretrained(folder.weights), load_pretrained(whole.weights)
+    for name, value in other.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+
 def test_resuming_where_nothing_was_kept_starts_over(
     small_alphabets: CharacterSet, tmp_path: Path
 ) -> None:
     whole, folder = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "broken")
     run(whole, small_alphabets, recipe())
-    training = train_in_folder(folder, recipe(), small_alphabets, data_name="")
-    next(training)
-    training.close()  # type: ignore[attr-defined]
-    assert len(folder.records()) == 1
-    assert not folder.state.exists()
+    records = TrainingRun(folder.path, recipe(), small_alphabets).records()
+    next(records)
+    records.close()
+    folder.state.unlink()
     run(folder, small_alphabets, recipe(), resume=True)
     assert figures(folder) == figures(whole)
 
 
+def test_run_that_diverges_says_so_and_leaves_its_last_sound_state(
+    small_alphabets: CharacterSet, tmp_path: Path
+) -> None:
+    training = TrainingRun(tmp_path, recipe(), small_alphabets, save_every=0)
+    records = training.records()
+    for _ in range(3):
+        next(records)
+    with torch.no_grad():
+        next(training.model.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match="no longer a number at step 3.*smaller inner or outer"):
+        next(records)
+    assert load_training_iteration(training.folder.state) == 1
+    assert run(training.folder, small_alphabets, recipe(), resume=True)[-1].iteration == 4
+
+
 def test_time_at_work_leaves_pauses_out() -> None:
-    records = [{"time": t} for t in (0.0, 2.0, 5.0, 5000.0, 5001.5)]
-    assert maml.runs._seconds_at_work(records) == pytest.approx(6.5)
+    times = [0.0, 2.0, 5.0, 5000.0, 5001.5]
+    assert maml.runs._seconds_at_work(times) == pytest.approx(6.5)
     assert maml.runs._seconds_at_work([]) == 0
 
 
@@ -221,7 +298,7 @@ sys.exit(program.main())
 
 def command(folder: Path, name: str, *more: str) -> list[str]:
     lengths = ["--iterations", "9"] + (["--episodes", "5"] if name == "flagship" else [])
-    return [sys.executable, "-c", PROGRAM, "train", "--recipe", name, "--data", "synthetic",
+    return [sys.executable, "-c", PROGRAM, "train", "--recipe", name, "--data", "generated",
             "--out", str(folder), "--save-every", "0", *lengths, *more]  # fmt: skip
 
 
@@ -268,10 +345,13 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     return folders
 
 
-def test_asked_to_end_it_ends_with_a_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_end_it_saves_and_ends_with_a_line(
+    tmp_path: Path, number: signal.Signals, unbroken: dict[str, RunFolder]
+) -> None:
     folder = RunFolder(tmp_path / "stopped")
     child = subprocess.Popen(
-        command(folder.path, "notebook"),
+        [*command(folder.path, "notebook"), "--save-every", "1000"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -279,7 +359,13 @@ def test_asked_to_end_it_ends_with_a_line(tmp_path: Path) -> None:
     while len(folder.records()) < 2:
         assert child.poll() is None
         time.sleep(0.002)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     _, errors = child.communicate()
     assert child.returncode == 130
     assert errors == "maml: stopped\n"
+    assert load_training_iteration(folder.state) == folder.records()[-1]["iteration"]
+    assert not folder.weights.exists()
+    subprocess.run(
+        command(folder.path, "notebook", "--resume"), check=True, stdout=subprocess.DEVNULL
+    )
+    assert figures(folder) == figures(unbroken["notebook"])

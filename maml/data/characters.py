@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -25,12 +25,14 @@ class CharacterSet:
         characters: a name for each character.
         alphabets: the alphabet of each character.
         background: for each character, whether it belongs to the background set (for training).
+        name: of the data set.
     """
 
     images: NDArray[np.uint8]
     characters: tuple[str, ...]
     alphabets: tuple[str, ...]
     background: tuple[bool, ...]
+    name: str = "unnamed"
 
     def __post_init__(self) -> None:
         shape = self.images.shape
@@ -99,7 +101,8 @@ class CharacterSet:
     def choose(self, indices: Iterable[int]) -> CharacterSet:
         """The characters at `indices`, in that order."""
         rows = list(indices)
-        return CharacterSet(
+        return replace(
+            self,
             images=self.images[rows],
             characters=tuple(self.characters[row] for row in rows),
             alphabets=tuple(self.alphabets[row] for row in rows),

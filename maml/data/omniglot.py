@@ -321,7 +321,7 @@ def _decode(
     report("Reading Omniglot", total, total)
     alphabets, characters, background = zip(*names, strict=True)
     shape = (len(names), edition.drawings, INK_SIZE, INK_SIZE)
-    return CharacterSet(images.reshape(shape), characters, alphabets, background)
+    return CharacterSet(images.reshape(shape), characters, alphabets, background, "Omniglot")
 
 
 def _ink(picture: bytes, framing: Framing, where: str) -> NDArray[np.uint8]:

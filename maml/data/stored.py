@@ -34,6 +34,7 @@ def read_stored(path: Path) -> CharacterSet | None:
                 tuple(stored["characters"].tolist()),
                 tuple(stored["alphabets"].tolist()),
                 tuple(stored["background"].tolist()),
+                str(stored["name"]),
             )
     except FileNotFoundError:
         return None
@@ -55,6 +56,7 @@ def store(data: CharacterSet, path: Path) -> None:
                 characters=np.array(data.characters),
                 alphabets=np.array(data.alphabets),
                 background=np.array(data.background),
+                name=np.array(data.name),
             )
         unfinished.replace(path)
     except OSError as error:

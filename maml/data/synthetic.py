@@ -87,6 +87,7 @@ def generate_alphabets(
         tuple(names),
         tuple(owners),
         tuple(row < background for row in range(len(names))),
+        "generated alphabets",
     )
 
 

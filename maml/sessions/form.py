@@ -86,7 +86,7 @@ def values_of(recipe: Recipe) -> dict[str, Any]:
         "outer_rate": training.outer_rate,
         "cosine": training.cosine,
         "meta_batch": training.meta_batch,
-        "pretraining": training.pretraining.episodes if training.pretraining else 0,
+        "pretraining": training.pretraining_episodes,
         "augment": training.augment,
         "channels": recipe.network.channels,
         "iterations": training.iterations,

@@ -324,7 +324,7 @@ class Run:
         """What changes all the time, plain values for the page; its curves are in `outline`."""
         with self.changed:
             training = self.recipe.training
-            before = training.pretraining.episodes if training.pretraining else 0
+            before = training.pretraining_episodes
             stage_end = before if self._stage == "pretraining" else training.total
             rate = self._rate()
             running = self.state in ("training", "evaluating")

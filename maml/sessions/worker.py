@@ -6,13 +6,13 @@ import base64
 import contextlib
 import io
 import json
-import math
 import os
 import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maml.adapt import adapt
-from maml.checkpoint import save_model
 from maml.config import EpisodeShape, Recipe
 from maml.data.characters import CharacterSet
 from maml.data.episodes import EpisodeSampler, SupportSet
@@ -30,8 +29,8 @@ from maml.data.omniglot import load_omniglot
 from maml.data.synthetic import load_generated
 from maml.evaluate import EvaluationResult
 from maml.model import MetaNetwork
-from maml.runs import RunFolder, leave_a_core, notebook_line, provenance, train_in_folder
-from maml.sessions.process import SOURCE_NAMES, Job
+from maml.runs import TrainingRun, leave_a_core, notebook_line
+from maml.sessions.process import Job
 from maml.train import MetaStep, training_parts
 
 _NICENESS = 19
@@ -116,62 +115,44 @@ def work(
         "stopped".
 
     Raises:
-        ValueError, OSError: as `train_in_folder`; and if the loss is no longer a finite number.
+        ValueError, OSError: as `maml.runs.TrainingRun`.
     """
     recipe = job.recipe
     data = load_characters(
         job, lambda task, done, total: send("data", task=task, done=done, total=total)
     )
-    folder = RunFolder(job.folder)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    networks: list[MetaNetwork] = []
-    records = train_in_folder(
-        folder,
-        recipe,
-        data,
-        data_name=SOURCE_NAMES[job.source],
-        device=job.device,
-        resume=job.resume,
-        save_every=_SAVE_SECONDS,
-        watch=networks.append,
+    run = TrainingRun(
+        job.folder, recipe, data, device=job.device, resume=job.resume, save_every=_SAVE_SECONDS
     )
-    before = recipe.training.pretraining.episodes if recipe.training.pretraining else 0
+    with closing(run.records()) as records:
+        yield from _watched(run, records, running, stopped)
+
+
+def _watched(
+    run: TrainingRun,
+    records: Iterator[MetaStep | EvaluationResult],
+    running: threading.Event,
+    stopped: threading.Event,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    training = run.recipe.training
     glances: _Glances | None = None
-    made: dict[str, Any] = {}
-    last: EvaluationResult | None = None
-    began = time.monotonic()
 
     def save(iteration: int) -> tuple[str, dict[str, Any]]:
-        seen = {} if last is None else {"last_evaluation_in_training": _summary(last)}
-        hours = round((time.monotonic() - began) / 3600, 2)
-        made_with = {**made["made_with"], "hours": hours}
-        record = {**made, **seen, "made_with": made_with, "iteration": iteration}
-        save_model(folder.weights, networks[0], {**record, "iterations": recipe.training.total})
+        run.save_weights()
         return "saved", {"iteration": iteration}
 
     for record in records:
         iteration = record.iteration
         if glances is None:
-            glances = _Glances(networks[0], data, recipe)
-            made = provenance(
-                networks[0], recipe, data, SOURCE_NAMES[job.source], job.device, 0.0, None
-            )
+            glances = _Glances(run.model, run.data, run.recipe)
             yield "begun", {"iteration": iteration, "threads": torch.get_num_threads()}
         if isinstance(record, MetaStep):
-            yield "step", {**asdict(record), "line": notebook_line(record, recipe.training)}
-            if not math.isfinite(record.loss):
-                raise ValueError(
-                    f"The loss is no longer a number at step {iteration}. "
-                    "Take a smaller inner or outer rate and start again."
-                )
-            outer = iteration - before
-            if iteration == record.iterations or (
-                outer >= 0 and outer % recipe.training.epoch == 0
-            ):
+            yield "step", {**asdict(record), "line": notebook_line(record, training)}
+            outer = iteration - training.pretraining_episodes
+            if iteration == record.iterations or (outer >= 0 and outer % training.epoch == 0):
                 yield "evaluating", {"iteration": iteration}
         else:
-            last = record
-            yield "test", {**asdict(record), "line": notebook_line(record, recipe.training)}
+            yield "test", {**asdict(record), "line": notebook_line(record, training)}
         if isinstance(record, EvaluationResult) or glances.due():
             yield "glance", {"iteration": iteration, **glances.take()}
             yield save(iteration)
@@ -185,7 +166,7 @@ def work(
             yield save(iteration)
             yield "stopped", {"iteration": iteration}
             return
-    yield "finished", {"iteration": recipe.training.total}
+    yield "finished", {"iteration": training.total}
 
 
 def load_characters(job: Job, progress: Callable[[str, int, int], None]) -> CharacterSet:
@@ -268,11 +249,6 @@ def _strip(images: torch.Tensor) -> str:
     content = io.BytesIO()
     Image.fromarray(levels).save(content, format="PNG", optimize=True)
     return base64.b64encode(content.getvalue()).decode()
-
-
-def _summary(result: EvaluationResult) -> dict[str, Any]:
-    kept = ("protocol", "accuracy", "interval", "tasks", "transductive", "iteration")
-    return {name: getattr(result, name) for name in kept}
 
 
 if __name__ == "__main__":
