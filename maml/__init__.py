@@ -6,6 +6,7 @@ from maml.config import EpisodeShape, InnerLoop, MetaTraining
 from maml.data.characters import CharacterSet
 from maml.data.episodes import SupportSet
 from maml.data.omniglot import load_omniglot
+from maml.data.quickdraw import load_quickdraw
 from maml.drawing import image_to_ink, strokes_to_image
 from maml.evaluate import EvaluationResult, evaluate
 from maml.train import MetaStep, meta_train
@@ -29,6 +30,7 @@ __all__ = [
     "image_to_ink",
     "load_omniglot",
     "load_pretrained",
+    "load_quickdraw",
     "meta_train",
     "strokes_to_image",
 ]

@@ -12,10 +12,11 @@ import json
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, get_args
 
 import torch
 from tqdm import tqdm
@@ -24,10 +25,11 @@ from maml import suite
 from maml.adapt import adapt
 from maml.bench import bench
 from maml.checkpoint import BUNDLED, load_pretrained, write_atomically
-from maml.config import EpisodeShape, Framing, Recipe, require_whole
+from maml.config import EpisodeShape, Framing, Part, Recipe, Split, require_whole
 from maml.data.characters import CharacterSet
 from maml.data.omniglot import describe, load_omniglot
 from maml.data.pictures import read_picture, read_support
+from maml.data.quickdraw import describe_doodles, left_out, load_quickdraw
 from maml.data.synthetic import load_generated
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork
@@ -42,8 +44,9 @@ from maml.runs import (
 )
 from maml.train import MetaStep
 
+_Source = Literal["omniglot", "quickdraw", "generated"]
 _GENERATED = ("generated", "synthetic")
-"""Words for the generated alphabets; the second is the older one, which scripts still use."""
+"""As `--data`, older words for `--source generated`, which scripts still use."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -115,7 +118,15 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--steps", type=int, help="inner steps, instead of the trained ones")
     measure.add_argument("--seed", type=int, default=0, help="of the tasks")
     measure.add_argument(
-        "--split", choices=["alphabets", "notebook"], help="default: the one of the weights"
+        "--split",
+        choices=["alphabets", "notebook"],
+        help="of Omniglot; default: the one of the weights",
+    )
+    measure.add_argument(
+        "--part",
+        choices=[*get_args(Part), "all"],
+        default="test",
+        help="of the data; choose: only Quick, Draw! has it; default: test",
     )
     measure.add_argument(
         "--transductive",
@@ -141,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_device(use)
     use.set_defaults(run=_adapt)
 
-    data = commands.add_parser("data", help="fetch Omniglot, verify it, say what is there")
+    data = commands.add_parser("data", help="fetch a data set, verify it, say what is there")
     _add_data(data)
     data.add_argument("--json", action="store_true")
     data.set_defaults(run=_data)
@@ -156,9 +167,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--source",
+        choices=get_args(_Source),
+        help="omniglot: characters of 50 alphabets (default); quickdraw: doodles of Quick, Draw!; "
+        "generated: alphabets made up here, without a download",
+    )
+    parser.add_argument(
         "--data",
-        help="folder with Omniglot's zips, or 'generated' for generated alphabets; default: "
-        "OMNIGLOT_DIR, then the cache folder, then a download",
+        metavar="FOLDER",
+        help="Omniglot's zips or Quick, Draw!'s .ndjson files; default: OMNIGLOT_DIR or "
+        "QUICKDRAW_DIR, then the cache folder, then a download; 'generated' and 'synthetic' mean "
+        "--source generated",
     )
 
 
@@ -181,10 +200,23 @@ def _device(name: str) -> str:
     return name
 
 
-def _characters(source: str | None, framing: Framing) -> CharacterSet:
-    if source in _GENERATED:
+def _source(options: argparse.Namespace) -> tuple[_Source, str | None]:
+    """Which data, and the folder that was named."""
+    source, folder = options.source, options.data
+    if folder in _GENERATED and source in (None, "generated"):
+        return "generated", None
+    if source == "generated" and folder is not None:
+        raise ValueError(f"Generated alphabets lie in no folder; leave --data out; got {folder!r}.")
+    return source or "omniglot", folder
+
+
+def _characters(options: argparse.Namespace, framing: Framing) -> CharacterSet:
+    source, folder = _source(options)
+    if source == "generated":
         return load_generated(framing=framing)
-    return load_omniglot(source, framing=framing)
+    if source == "quickdraw":
+        return load_quickdraw(folder, framing=framing)
+    return load_omniglot(folder, framing=framing)
 
 
 def _model(options: argparse.Namespace) -> MetaNetwork:
@@ -208,6 +240,8 @@ def _recipe(options: argparse.Namespace) -> Recipe:
             raise ValueError(f"Recipe {recipe.name!r} has no pre-training; leave --episodes out.")
         pretraining = dataclasses.replace(training.pretraining, episodes=options.episodes)
         training = dataclasses.replace(training, pretraining=pretraining)
+    if _source(options)[0] == "quickdraw":
+        training = dataclasses.replace(training, split="doodles")
     seed = recipe.seed if options.seed is None else options.seed
     return dataclasses.replace(recipe, training=training, seed=seed)
 
@@ -222,7 +256,7 @@ def _train(options: argparse.Namespace) -> None:
     training = TrainingRun(
         options.out,
         recipe,
-        _characters(options.data, recipe.framing),
+        _characters(options, recipe.framing),
         device=_device(options.device),
         resume=options.resume,
         save_every=options.save_every,
@@ -292,11 +326,17 @@ def _line(result: EvaluationResult) -> str:
 
 def _evaluate(options: argparse.Namespace) -> None:
     model = _model(options)
-    data = _characters(options.data, model.framing)
+    source, _ = _source(options)
+    if options.suite and source == "quickdraw":
+        raise ValueError("--suite measures on Omniglot; leave --source out; got quickdraw.")
+    if options.split and source == "quickdraw":
+        raise ValueError(f"Quick, Draw! has one split; leave --split out; got {options.split!r}.")
+    data = _characters(options, model.framing)
     if options.suite:
         _run_suite(options, model, data)
         return
-    split = options.split or model.provenance.get("data", {}).get("split", "alphabets")
+    if options.part != "all":
+        data = data.split(_split(options, model), options.part)
     if options.ways is None:
         sizes = [(5, 1), (5, 5), (20, 1), (20, 5)]
         if model.fixed_ways:
@@ -308,7 +348,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     for ways, shots in sizes:
         result = evaluate(
             model,
-            data.split(split, "test"),
+            data,
             EpisodeShape(ways, shots, options.queries, options.within_alphabet),
             options.tasks,
             steps=options.steps,
@@ -319,6 +359,14 @@ def _evaluate(options: argparse.Namespace) -> None:
             _print_json(dataclasses.asdict(result))
         else:
             print(_line(result), flush=True)
+
+
+def _split(options: argparse.Namespace, model: MetaNetwork) -> Split:
+    """The protocol asked for, else the one that the weights were trained under."""
+    if _source(options)[0] == "quickdraw":
+        return "doodles"
+    trained: Split = model.provenance.get("data", {}).get("split", "alphabets")
+    return options.split or ("alphabets" if trained == "doodles" else trained)
 
 
 def _run_suite(options: argparse.Namespace, model: MetaNetwork, data: CharacterSet) -> None:
@@ -367,7 +415,10 @@ def _adapt(options: argparse.Namespace) -> None:
 
 
 def _data(options: argparse.Namespace) -> None:
-    data = _characters(options.data, "fit")
+    data = _characters(options, "fit")
+    if _source(options)[0] == "quickdraw":
+        _describe_doodles(options, data)
+        return
     record = describe(data)
     if options.json:
         _print_json({"name": data.name, **record})
@@ -380,6 +431,29 @@ def _data(options: argparse.Namespace) -> None:
         print(f"{part}: {len(record[part])} alphabets, {sum(record[part].values())} characters")
         for alphabet, count in record[part].items():
             print(f"  {alphabet}: {count}")
+
+
+def _describe_doodles(options: argparse.Namespace, data: CharacterSet) -> None:
+    record = {**describe_doodles(data), "left_out": left_out(options.data)}
+    if options.json:
+        _print_json({"name": data.name, **record})
+        return
+    print(
+        f"{data.name}: {record['characters']} words x {record['drawings']} drawings "
+        f"({record['licence']})"
+    )
+    for part in get_args(Part):
+        print(f"{part}: {len(record[part])} words")
+        if record[part]:
+            print(
+                textwrap.fill(
+                    ", ".join(record[part]), 100, initial_indent="  ", subsequent_indent="  "
+                )
+            )
+    if record["left_out"]:
+        listed = ", ".join(f"{word} {count}" for word, count in record["left_out"].items())
+        print(f"left out, with fewer than {record['drawings']} recognised drawings:")
+        print(textwrap.fill(listed, 100, initial_indent="  ", subsequent_indent="  "))
 
 
 def _bench(options: argparse.Namespace) -> None:

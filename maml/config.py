@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 
 Framing = Literal["fit", "frame"]
-Split = Literal["alphabets", "notebook"]
-Part = Literal["train", "test"]
+Split = Literal["alphabets", "notebook", "doodles"]
+Part = Literal["train", "choose", "test"]
 Precision = Literal["float32", "bfloat16"]
 
 LARGEST_WAYS = 20
@@ -202,7 +202,8 @@ class MetaTraining:
             images as new characters).
         split: which characters train and which test, see `CharacterSet.split`.
         validation: hold these many alphabets of the training part out and evaluate on them; 0
-            evaluates on the test part, as the notebook does.
+            evaluates on the test part, as the notebook does.  Under "doodles" the words that
+            choose are held out whatever the number.
         evaluation: shape of the evaluation tasks.
         evaluation_tasks: how many of them after each epoch.
         transductive: normalise the queries of a task together when evaluating (the notebook).
@@ -242,6 +243,11 @@ class MetaTraining:
             self.iterations > 0 or self.pretraining is not None,
             "There is nothing to train: iterations is 0 and there is no pre-training.",
         )
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether evaluation in training leaves the test part alone."""
+        return self.validation > 0 or self.split == "doodles"
 
     @property
     def total(self) -> int:

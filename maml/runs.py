@@ -266,7 +266,7 @@ class TrainingRun:
                 "split": recipe.training.split,
                 "training_alphabets": sorted(set(training.alphabets)),
                 "evaluated_in_training_on": sorted(set(held_out.alphabets)),
-                "held_out_of_training": recipe.training.validation > 0,
+                "held_out_of_training": recipe.training.holds_out,
             },
         }
 

@@ -143,6 +143,8 @@ def _records(
 def training_parts(data: CharacterSet, settings: MetaTraining) -> tuple[CharacterSet, CharacterSet]:
     """The characters a run trains on, and those it is evaluated on after each epoch."""
     training = data.split(settings.split, "train")
+    if settings.split == "doodles":
+        return training, data.split("doodles", "choose")
     if settings.validation:
         return training.hold_out(settings.validation)
     return training, data.split(settings.split, "test")

@@ -20,8 +20,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests start programs in folders of their own, so a relative path would lead them astray.
-if os.environ.get("OMNIGLOT_DIR"):
-    os.environ["OMNIGLOT_DIR"] = str(Path(os.environ["OMNIGLOT_DIR"]).expanduser().resolve())
+for _name in ("OMNIGLOT_DIR", "QUICKDRAW_DIR"):
+    if os.environ.get(_name):
+        os.environ[_name] = str(Path(os.environ[_name]).expanduser().resolve())
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,15 @@ def omniglot_dir() -> Path:
     folder = os.environ.get("OMNIGLOT_DIR")
     if not folder:
         pytest.skip("OMNIGLOT_DIR is not set: the real data set is not at hand")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def quickdraw_dir() -> Path:
+    """The folder of real doodles; tests that need it are skipped where there is none."""
+    folder = os.environ.get("QUICKDRAW_DIR")
+    if not folder:
+        pytest.skip("QUICKDRAW_DIR is not set: real doodles are not at hand")
     return Path(folder)
 
 

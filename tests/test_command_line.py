@@ -20,8 +20,10 @@ from PIL import Image, ImageDraw
 import maml.__main__ as program
 from maml import InnerLoop
 from maml.checkpoint import save_model
-from maml.config import NetworkSettings
+from maml.config import Framing, NetworkSettings
+from maml.data.characters import CharacterSet
 from maml.data.synthetic import generate_alphabets
+from maml.data.words import CHOOSE_WORDS, TEST_WORDS
 from maml.model import build_model
 from maml.recipes import RECIPES
 
@@ -163,11 +165,15 @@ def test_training_prints_its_last_figure_as_json(
 
 
 def test_generated_alphabets_are_framed_as_the_recipe_wants() -> None:
-    fitted = program._characters("generated", "fit")
-    whole = program._characters("generated", "frame")
+    def characters(*words: str, framing: Framing = "fit") -> CharacterSet:
+        return program._characters(program._parser().parse_args(["data", *words]), framing)
+
+    fitted = characters("--source", "generated")
+    whole = characters("--source", "generated", framing="frame")
     assert not np.array_equal(fitted.images, whole.images)
-    # The older word is still understood.
-    assert np.array_equal(program._characters("synthetic", "fit").images, fitted.images)
+    # Older ways to say it are still understood.
+    for word in ("generated", "synthetic"):
+        assert np.array_equal(characters("--data", word).images, fitted.images)
 
 
 # evaluate ----------------------------------------------------------------------------------------
@@ -189,6 +195,61 @@ def test_evaluating_prints_figures(weights: str, capsys: pytest.CaptureFixture[s
     )
     assert program.main([*base, "--ways", "20", "--within-alphabet", "--steps", "1"]) == 0
     assert capsys.readouterr().out.startswith("20-way 1-shot within one alphabet: ")
+
+
+@pytest.fixture
+def doodles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Words of every part, as Quick, Draw! would hold them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "doodles"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for word in (*TEST_WORDS[:6], *CHOOSE_WORDS[:5], "sun", "moon", "star", "fish", "owl", "zebra"):
+        lines = [
+            json.dumps({"word": word, "recognized": True, "drawing": [drawn.tolist()]})
+            for drawn in rng.integers(0, 256, (14 if word == "zebra" else 15, 2, 5))
+        ]
+        (folder / f"{word}.ndjson").write_text("\n".join(lines))
+    return str(folder)
+
+
+def test_doodles_are_evaluated_on_the_part_asked_for(
+    weights: str, doodles: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = ["evaluate", "--weights", weights, "--source", "quickdraw", "--tasks", "2"]
+    ways = {"train": 5, "choose": 5, "test": 6, "all": 16}
+    for part, count in ways.items():
+        shown = [*base, "--data", doodles, "--part", part]
+        assert program.main([*shown, "--ways", str(count)]) == 0
+        assert capsys.readouterr().out.startswith(f"{count}-way 1-shot: ")
+        line = refused(capsys, *shown, "--ways", str(count + 1))
+        assert f"but the data has {count}" in line
+    monkeypatch.setenv("QUICKDRAW_DIR", doodles)
+    assert program.main([*base, "--ways", "6"]) == 0
+
+
+def test_doodles_train_and_their_weights_say_so(
+    tmp_path: Path,
+    doodles: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notebook = RECIPES["notebook"]
+    training = dataclasses.replace(notebook.training, evaluation_tasks=2)
+    monkeypatch.setitem(RECIPES, "notebook", dataclasses.replace(notebook, training=training))
+    out = tmp_path / "run"
+    command = ["train", "--source", "quickdraw", "--data", doodles, "--out", str(out)]
+    assert program.main([*command, "--recipe", "notebook", "--iterations", "1", "--json"]) == 0
+    capsys.readouterr()
+    told = json.loads((out / "model.json").read_text())["data"]
+    assert (told["name"], told["split"]) == ("Quick, Draw!", "doodles")
+    assert told["held_out_of_training"]  # It was evaluated on the words that choose.
+
+    # Alphabets are divided by a protocol of theirs, whatever the weights were trained on.
+    measure = ["evaluate", "--weights", str(out / "model.safetensors"), "--tasks", "2"]
+    for source in (["--source", "generated"], ["--source", "quickdraw", "--data", doodles]):
+        assert program.main([*measure, *source]) == 0
+        assert capsys.readouterr().out.startswith("5-way 3-shot: ")
 
 
 def test_a_recorded_suite_stands_beside_the_weights_with_what_measured_it(
@@ -253,6 +314,26 @@ def test_data_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     assert "  Generated_03: 6" in lines
 
 
+def test_doodles_are_described(doodles: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["data", "--source", "quickdraw", "--data", doodles]
+    assert program.main([*command, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["name"] == "Quick, Draw!"
+    assert "CC BY 4.0" in record["licence"]
+    assert (record["characters"], record["drawings"], record["pictures"]) == (16, 15, 240)
+    assert record["train"] == ["fish", "moon", "owl", "star", "sun"]
+    assert record["test"] == list(TEST_WORDS[:6])
+    assert record["left_out"] == {"zebra": 14}
+    assert program.main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "Quick, Draw!: 16 words x 15 drawings (CC BY 4.0, Google)",
+        "train: 5 words",
+        "  fish, moon, owl, star, sun",
+    ]
+    assert lines[-2:] == ["left out, with fewer than 15 recognised drawings:", "  zebra 14"]
+
+
 def test_bench_prints_every_size(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["bench", "--weights", weights, "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -303,7 +384,15 @@ def test_bench_prints_every_size(weights: str, capsys: pytest.CaptureFixture[str
         (["evaluate", "EVAL", "--ways", "13"], "13 ways need as many characters"),
         (["evaluate", "EVAL", "--ways", "3", "--shots", "9"], "need 14 drawings"),
         (["evaluate", "EVAL", "--split", "lake"], "invalid choice: 'lake'"),
+        (["evaluate", "EVAL", "--part", "choose"], "one of train, test under .*; got 'choose'"),
+        (["evaluate", "EVAL", "--source", "quickdraw", "--split", "notebook"], "leave --split out"),
+        (["evaluate", "EVAL", "--source", "quickdraw", "--suite"], "leave --source out"),
+        (["evaluate", "EVAL", "--source", "quickdraw"], "does not exist.*'synthetic'"),
         (["data", "--data", "nowhere"], "nowhere"),
+        (["data", "--source", "quickdraw", "--data", "nowhere"], "nowhere"),
+        (["data", "--source", "quickdraw", "--data", "EMPTY"], r"has no \.ndjson file"),
+        (["data", "--source", "generated", "--data", "nowhere"], "leave --data out"),
+        (["data", "--source", "doodles"], "invalid choice: 'doodles'"),
         (["bench", "--weights", "nowhere.safetensors"], "There is no weights file"),
         (["adapt", "SYMBOLS"], "required: queries"),
         (["adapt", "nowhere", "PICTURE", "WEIGHTS"], "nowhere is not a folder"),

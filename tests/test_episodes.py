@@ -61,8 +61,11 @@ def test_splits_part_the_characters() -> None:
 
 
 def test_unknown_split_is_refused() -> None:
-    for protocol, part in (("lake", "train"), ("alphabets", "validation")):
-        with pytest.raises(ValueError, match="protocols are alphabets, notebook, parts are train"):
+    for protocol, part, message in (
+        ("lake", "train", "one of alphabets, notebook, doodles; got 'lake'"),
+        ("alphabets", "choose", "one of train, test under protocol 'alphabets'; got 'choose'"),
+    ):
+        with pytest.raises(ValueError, match=message):
             numbered().split(protocol, part)  # type: ignore[arg-type]
 
 

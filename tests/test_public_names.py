@@ -34,7 +34,7 @@ def test_names_are_all_there() -> None:
         assert getattr(maml, name) is not None
     assert {
         "load_pretrained", "strokes_to_image", "image_to_ink", "SupportSet", "adapt",
-        "load_omniglot", "meta_train", "evaluate", "EpisodeShape",
+        "load_omniglot", "load_quickdraw", "meta_train", "evaluate", "EpisodeShape",
     } <= set(maml.__all__)  # fmt: skip
 
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maml.config import Part, Split
+from maml.data.words import part_of
 from maml.drawing import INK_SIZE
 
 _NOTEBOOK_SHARE = 1200 / 1623
 """The notebook trains on the first 1,200 of Omniglot's 1,623 characters."""
+DOODLES = "doodles"
+"""The one alphabet that all words of Quick, Draw! count as."""
+_PARTS: dict[Split, tuple[Part, ...]] = {
+    "alphabets": ("train", "test"),
+    "notebook": ("train", "test"),
+    "doodles": ("train", "choose", "test"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,27 +64,48 @@ class CharacterSet:
         return int(self.images.shape[1])
 
     def split(self, protocol: Split, part: Part) -> CharacterSet:
-        """The characters that train or test under a protocol.
+        """The characters that train, choose or test under a protocol.
 
         Args:
-            protocol: "alphabets" (Lake's: background alphabets train, evaluation alphabets test)
-                or "notebook" (the first 1,200 of 1,623 characters train, in the order of the set;
-                the same share of a smaller set).
-            part: "train" or "test".
+            protocol: "alphabets" (Lake's: background alphabets train, evaluation alphabets test),
+                "notebook" (the first 1,200 of 1,623 characters train, in the order of the set;
+                the same share of a smaller set) or "doodles" (60 fixed words of Quick, Draw! test,
+                25 others choose, the rest train; see `maml.data.words`).
+            part: "train" or "test"; of "doodles" also "choose", the words that choices are made
+                and probabilities are calibrated on.
 
         Raises:
-            ValueError: if protocol or part is unknown.
+            ValueError: if the protocol is unknown or has no such part, or it is "doodles" and the
+                set holds something else or no word of that part.
         """
-        if protocol not in get_args(Split) or part not in get_args(Part):
+        if protocol not in _PARTS:
+            raise ValueError(f"protocol must be one of {', '.join(_PARTS)}; got {protocol!r}.")
+        if part not in _PARTS[protocol]:
             raise ValueError(
-                f"There is no split {protocol!r}, {part!r}; protocols are "
-                f"{', '.join(get_args(Split))}, parts are {', '.join(get_args(Part))}."
+                f"part must be one of {', '.join(_PARTS[protocol])} under protocol {protocol!r}; "
+                f"got {part!r}."
             )
+        if protocol == "doodles":
+            return self._doodles(part)
         if protocol == "alphabets":
             trains = np.array(self.background, dtype=bool)
         else:
             trains = np.arange(len(self)) < round(len(self) * _NOTEBOOK_SHARE)
         return self.choose(np.flatnonzero(trains if part == "train" else ~trains))
+
+    def _doodles(self, part: Part) -> CharacterSet:
+        if others := sorted(set(self.alphabets) - {DOODLES}):
+            raise ValueError(
+                "protocol 'doodles' divides the words that maml.load_quickdraw gives; got a set "
+                f"that holds the alphabet {others[0]!r}."
+            )
+        rows = [row for row, word in enumerate(self.characters) if part_of(word) == part]
+        if not rows:
+            raise ValueError(
+                f"part {part!r} of protocol 'doodles' needs some of its words (maml.data.words "
+                f"lists them); got {len(self)} other words."
+            )
+        return self.choose(rows)
 
     def hold_out(self, alphabets: int) -> tuple[CharacterSet, CharacterSet]:
         """Part `alphabets` whole alphabets, evenly spread over the sorted names, from the others.
