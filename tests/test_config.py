@@ -48,7 +48,11 @@ from maml.recipes import RECIPES
         (MetaTraining, {"outer_rate": 0.0}, r"outer rate .*; 0\.0 came"),
         (MetaTraining, {"first_order_iterations": -1}, "first-order iterations .*; -1 came"),
         (MetaTraining, {"multi_step_iterations": -1}, "multi-step iterations .*; -1 came"),
-        (MetaTraining, {"split": "lake"}, "split must be one of alphabets, notebook, doodles; 'lake' came"),
+        (
+            MetaTraining,
+            {"split": "lake"},
+            "split must be one of alphabets, notebook, doodles; 'lake' came",
+        ),
         (MetaTraining, {"validation": 16}, "validation alphabets .* from 0 to 15; 16 came"),
         (MetaTraining, {"evaluation_tasks": 0}, "evaluation tasks .*; 0 came"),
         (MetaTraining, {"cosine": 1}, "cosine must be True or False; 1 came"),

@@ -80,7 +80,9 @@ def cache(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("framing", ["fit", "frame"])
-def test_the_first_recognised_drawings_of_each_word(folder, cache, framing) -> None:
+def test_the_first_recognised_drawings_of_each_word(
+    folder: Path, cache: Path, framing: Any
+) -> None:
     (folder / "README.md").write_text("notes")
     (folder / "._star.ndjson").write_bytes(b"an operating system's notes")
     data = load_quickdraw(folder, drawings=4, framing=framing, cache=cache)
@@ -96,13 +98,13 @@ def test_the_first_recognised_drawings_of_each_word(folder, cache, framing) -> N
             np.testing.assert_array_equal(data.images[row, column], wanted)
 
 
-def test_words_are_taken_in_the_order_asked_for(folder, cache) -> None:
+def test_words_are_taken_in_the_order_asked_for(folder: Path, cache: Path) -> None:
     data = load_quickdraw(folder, words=["star", "airplane"], drawings=2, cache=cache)
     assert data.characters == ("star", "airplane")
     np.testing.assert_array_equal(data.images[0, 0], ink(300))
 
 
-def test_words_without_enough_drawings_are_left_out_and_listed(folder, cache) -> None:
+def test_words_without_enough_drawings_are_left_out_and_listed(folder: Path, cache: Path) -> None:
     with (folder / "star.ndjson").open("a") as file:
         file.write(line("star", 399) + "\n" + line("star", 398))
     assert load_quickdraw(folder, drawings=7, cache=cache).characters == ("star",)
@@ -113,7 +115,7 @@ def test_words_without_enough_drawings_are_left_out_and_listed(folder, cache) ->
 
 
 def test_environment_variable_names_the_folder_and_the_argument_wins(
-    folder, tmp_path, cache, monkeypatch
+    folder: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUICKDRAW_DIR", str(folder))
     assert load_quickdraw(drawings=2, cache=cache, download=False).characters == MINIATURE
@@ -124,7 +126,9 @@ def test_environment_variable_names_the_folder_and_the_argument_wins(
         load_quickdraw(cache=cache)
 
 
-def test_the_second_call_reads_the_stored_array_until_a_file_changes(folder, cache) -> None:
+def test_the_second_call_reads_the_stored_array_until_a_file_changes(
+    folder: Path, cache: Path
+) -> None:
     def load(**settings: Any) -> tuple[Any, set[str]]:
         tasks: set[str] = set()
         data = load_quickdraw(
@@ -158,19 +162,19 @@ def test_the_second_call_reads_the_stored_array_until_a_file_changes(folder, cac
         ([3], r"got \[3\]"),
     ],
 )
-def test_words_that_are_none(folder, cache, words, message) -> None:
+def test_words_that_are_none(folder: Path, cache: Path, words: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_quickdraw(folder, words=words, cache=cache)
 
 
-def test_other_arguments_are_checked(folder, cache) -> None:
+def test_other_arguments_are_checked(folder: Path, cache: Path) -> None:
     with pytest.raises(ValueError, match="framing must be one of fit, frame; got 'crop'"):
         load_quickdraw(folder, framing="crop", cache=cache)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="drawings must be a whole number from 2"):
         load_quickdraw(folder, drawings=1, cache=cache)
 
 
-def test_missing_words_are_named(folder, tmp_path, cache) -> None:
+def test_missing_words_are_named(folder: Path, tmp_path: Path, cache: Path) -> None:
     with pytest.raises(FileNotFoundError, match="has no file of 'cat', 'hot dog'.*leave out"):
         load_quickdraw(folder, words=["cat", "star", "hot dog"], cache=cache)
     (tmp_path / "empty").mkdir()
@@ -200,7 +204,7 @@ def test_missing_words_are_named(folder, tmp_path, cache) -> None:
         (line("star", 1, drawing=[[[1, 10**400], [3, 4]]]), "too large"),
     ],
 )  # fmt: skip
-def test_malformed_lines_are_named(folder, cache, content, message) -> None:
+def test_malformed_lines_are_named(folder: Path, cache: Path, content: str, message: str) -> None:
     path = folder / "star.ndjson"
     good = path.read_text().splitlines(keepends=True)
     path.write_bytes(
@@ -292,7 +296,9 @@ def fetch(server: Server, cache: Path, **settings: Any) -> Any:
     return load_quickdraw(**settings)
 
 
-def test_only_the_first_stretch_is_fetched_and_kept_with_its_digest(server, folder, cache) -> None:
+def test_only_the_first_stretch_is_fetched_and_kept_with_its_digest(
+    server: Server, folder: Path, cache: Path
+) -> None:
     seen: list[tuple[str, int, int]] = []
     data = fetch(server, cache, progress=lambda *report: seen.append(report))
     assert data.characters == MINIATURE
@@ -319,7 +325,9 @@ def test_only_the_first_stretch_is_fetched_and_kept_with_its_digest(server, fold
     assert left_out(words=["star"], drawings=1000, cache=cache)["star"] > 100
 
 
-def test_a_server_without_ranges_is_left_when_there_is_enough(server, folder, cache) -> None:
+def test_a_server_without_ranges_is_left_when_there_is_enough(
+    server: Server, folder: Path, cache: Path
+) -> None:
     server.ranges = False
     for word in MINIATURE:
         path = folder / f"{word}.ndjson"
@@ -331,14 +339,14 @@ def test_a_server_without_ranges_is_left_when_there_is_enough(server, folder, ca
     assert server.sent < 0.5 * sum(path.stat().st_size for path in folder.iterdir())
 
 
-def test_a_short_file_is_fetched_whole(server, folder, cache) -> None:
+def test_a_short_file_is_fetched_whole(server: Server, folder: Path, cache: Path) -> None:
     short = "".join(line("star", seed) for seed in range(5))
     (folder / "star.ndjson").write_text(short)
     fetch(server, cache, words=["star"])
     assert (cache / "quickdraw" / "star.ndjson").read_text() == short
 
 
-def test_failures_are_retried(server, cache) -> None:
+def test_failures_are_retried(server: Server, cache: Path) -> None:
     server.failures = ["503", "cut", "page", "", "cut"]
     assert fetch(server, cache).characters == MINIATURE
     names = [name for name, _ in server.requests]
@@ -353,7 +361,9 @@ def test_failures_are_retried(server, cache) -> None:
     ("failure", "message"),
     [("503", "503"), ("cut", "IncompleteRead"), ("page", "line 1 is not a simplified drawing")],
 )
-def test_a_server_that_keeps_failing_says_how_to_mend_it(server, cache, failure, message) -> None:
+def test_a_server_that_keeps_failing_says_how_to_mend_it(
+    server: Server, cache: Path, failure: str, message: str
+) -> None:
     fetch(server, cache, words=["airplane"])
     server.failures = [failure] * 99
     with pytest.raises(OSError, match=rf"star\.ndjson to .*{message}.*try again.*QUICKDRAW_DIR"):
@@ -366,18 +376,18 @@ def test_a_server_that_keeps_failing_says_how_to_mend_it(server, cache, failure,
     assert [name for name, _ in server.requests].count("airplane.ndjson") == 1
 
 
-def test_no_connection(server, cache) -> None:
+def test_no_connection(server: Server, cache: Path) -> None:
     with pytest.raises(OSError, match="could not be downloaded.*Check the connection"):
         fetch(server, cache, url="http://127.0.0.1:9/")
 
 
-def test_a_word_that_the_server_does_not_have(server, cache) -> None:
+def test_a_word_that_the_server_does_not_have(server: Server, cache: Path) -> None:
     with pytest.raises(OSError, match=r"there is no word 'unicorn'; .*categories\.txt"):
         fetch(server, cache, words=["star", "unicorn"])
     assert [name for name, _ in server.requests] == ["star.ndjson", "unicorn.ndjson"]
 
 
-def test_a_damaged_file_is_noticed_and_fetched_again(server, cache) -> None:
+def test_a_damaged_file_is_noticed_and_fetched_again(server: Server, cache: Path) -> None:
     wanted = fetch(server, cache).images
     path = cache / "quickdraw" / "angel.ndjson"
     whole = path.read_bytes()
@@ -394,7 +404,7 @@ def test_a_damaged_file_is_noticed_and_fetched_again(server, cache) -> None:
         fetch(server, cache, download=False)
 
 
-def test_a_file_without_a_digest_is_not_trusted(server, cache) -> None:
+def test_a_file_without_a_digest_is_not_trusted(server: Server, cache: Path) -> None:
     fetch(server, cache)
     (cache / "quickdraw" / "SHA256SUMS").write_bytes(b"\xff nothing of worth\n")
     server.requests.clear()
@@ -404,7 +414,7 @@ def test_a_file_without_a_digest_is_not_trusted(server, cache) -> None:
     assert len(sums) == 4
 
 
-def test_another_digest_than_at_first_is_refused(server, folder, cache) -> None:
+def test_another_digest_than_at_first_is_refused(server: Server, folder: Path, cache: Path) -> None:
     fetch(server, cache)
     path = cache / "quickdraw" / "star.ndjson"
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -416,7 +426,7 @@ def test_another_digest_than_at_first_is_refused(server, folder, cache) -> None:
     assert f"{digest}  star.ndjson" in (cache / "quickdraw" / "SHA256SUMS").read_text()
 
 
-def test_a_folder_that_cannot_be_written(server, tmp_path) -> None:
+def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
     wall = tmp_path / "wall"
     wall.write_text("a file where a folder is wanted")
     with pytest.raises(OSError, match="could not be downloaded.*room on the disk"):
@@ -435,7 +445,7 @@ def test_the_lists_do_not_overlap() -> None:
     assert part_of("a word of nobody's") == "train"
 
 
-def test_parts_of_doodles(folder, cache) -> None:
+def test_parts_of_doodles(folder: Path, cache: Path) -> None:
     data = load_quickdraw(folder, drawings=3, cache=cache)
     assert data.split("doodles", "train").characters == ("The Mona Lisa", "star")
     assert data.split("doodles", "choose").characters == ("angel",)
@@ -454,17 +464,17 @@ def test_parts_of_doodles(folder, cache) -> None:
     }
 
 
-def test_other_sets_have_no_doodles(small_alphabets) -> None:
+def test_other_sets_have_no_doodles(small_alphabets: maml.CharacterSet) -> None:
     with pytest.raises(ValueError, match="holds the alphabet 'Generated_01'"):
         small_alphabets.split("doodles", "train")
     with pytest.raises(ValueError, match="one of train, test under protocol 'notebook'; got 'cho"):
         small_alphabets.split("notebook", "choose")
     with pytest.raises(ValueError, match="one of alphabets, notebook, doodles; got 'lake'"):
-        small_alphabets.split("lake", "train")
+        small_alphabets.split("lake", "train")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("validation", [0, 4])
-def test_training_never_looks_at_test_words(folder, cache, validation) -> None:
+def test_training_never_looks_at_test_words(folder: Path, cache: Path, validation: int) -> None:
     data = load_quickdraw(folder, drawings=3, cache=cache)
     settings = MetaTraining(split="doodles", validation=validation)
     training, held_out = training_parts(data, settings)
@@ -504,7 +514,7 @@ def test_shipped_weights_tell_doodles_apart(quickdraw_dir: Path) -> None:
     assert result.accuracy > 0.7
 
 
-def test_doodles_and_omniglot_do_not_share_names(quickdraw_dir, omniglot_dir) -> None:
+def test_doodles_and_omniglot_do_not_share_names(quickdraw_dir: Path, omniglot_dir: Path) -> None:
     characters = load_omniglot(omniglot_dir).characters
     assert not set(characters) & set(WORDS)
     assert quickdraw.DOODLES not in load_omniglot(omniglot_dir).alphabets
