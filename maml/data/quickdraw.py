@@ -262,8 +262,6 @@ def _patiently(session: requests.Session, url: str, word: str) -> bytes:
     for attempt in range(1, _TRIES + 1):
         try:
             return _first_lines(session, url, word)
-        except FileNotFoundError:
-            raise
         except (requests.RequestException, ValueError) as error:
             if attempt == _TRIES:
                 raise OSError(str(error)) from error
