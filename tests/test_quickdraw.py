@@ -90,6 +90,7 @@ def test_the_first_recognised_drawings_of_each_word(
     assert data.characters == MINIATURE
     assert data.alphabets == ("doodles",) * 4
     assert data.background == (True, False, False, True)
+    assert data.name == "Quick, Draw!"
     assert data.images.shape == (4, 4, 28, 28)
     assert data.images.dtype == np.uint8
     for row, word in enumerate(MINIATURE):
