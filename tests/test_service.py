@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.browser import ROOT, free_port, start_app, stop_app
+from maml.demo.gate import ENDPOINT, OTHER, QUESTION
 from maml.sessions.memory import OfferedWeights, VisitorMemory, is_token
 
 CROSS = [[[200, 200], [800, 800]], [[800, 200], [200, 800]]]
@@ -46,6 +51,29 @@ class Server:
             return response.status, response.read()
         finally:
             connection.close()
+
+    def request(self, method: str, path: str) -> tuple[int, bytes]:
+        """The status and the body that a request without a body gets."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def send_in_parts(self, path: str, parts: Sequence[bytes]) -> tuple[int, bytes]:
+        """The status and the answer to a body that does not say how long it will be."""
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
+            connection.sendall(head)
+            with contextlib.suppress(ConnectionError):  # it hangs up when it has read enough
+                for part in parts:
+                    connection.sendall(b"%x\r\n%s\r\n" % (len(part), part))
+                connection.sendall(b"0\r\n\r\n")
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            return response.status, response.read()
 
     def ask(self, asked: Any, token: str = TOKEN, **more: Any) -> tuple[int, Any]:
         """The status and the answer to a document."""
@@ -172,6 +200,90 @@ def test_two_thousand_questions_leave_no_component_and_no_memory_behind() -> Non
     (pads, memory), (pads_after, memory_after) = json.loads(run.stdout.splitlines()[-1])
     assert pads_after == pads == 1
     assert memory_after - memory < 8e6
+
+
+# ---- the gate ----------------------------------------------------------------------------------
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_parsed(server: Server) -> None:
+    for path, most in (
+        ("/sketchpad/answer", QUESTION.size),
+        ("/gradio_api/queue/join", ENDPOINT.size),
+        ("/gradio_api/run/predict", ENDPOINT.size),
+        ("/gradio_api/call/adapt_and_classify", ENDPOINT.size),
+        ("/gradio_api/cancel", OTHER.size),
+        ("/sketchpad/leave", OTHER.size),
+    ):
+        began = time.monotonic()
+        points = b"[0,0]," * (most // 3)
+        status, body = server.post(path, points)
+        assert (status, json.loads(body)["problems"][0]["most"]) == (413, most), path
+        parts = [points[k : k + 60_000] for k in range(0, len(points), 60_000)]
+        status, body = server.send_in_parts(path, parts)
+        assert (status, json.loads(body)["problems"][0]["most"]) == (413, most), path
+        assert time.monotonic() - began < 3
+
+
+def test_many_small_values_are_refused_too(server: Server) -> None:
+    body = b'{"data": [[' + b"0," * 300_000 + b'0]], "fn_index": 0, "session_hash": "a"}'
+    status, answer = server.post("/gradio_api/run/predict", body)
+    assert status == 413 and json.loads(answer)["problems"][0]["code"] == "too_many_values"
+
+
+def test_others_are_answered_while_large_bodies_arrive(server: Server) -> None:
+    points = b"[" + b"[0,0]," * 600_000 + b"[0,0]]"
+    stop = threading.Event()
+
+    def flood() -> None:
+        while not stop.is_set():
+            server.post("/gradio_api/run/predict", points)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        times = []
+        for revision in range(20):
+            began = time.monotonic()
+            assert server.ask(document(revision=revision), "the-others-" * 3)[0] == 200
+            times.append(time.monotonic() - began)
+            time.sleep(0.05)
+        assert max(times) < 1.0
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_the_largest_document_passes(server: Server) -> None:
+    drawing = {"strokes": [[[k % 1000, (7 * k) % 1000] for k in range(1500)]]}
+    symbols = [{"name": f"symbol {k}", "examples": [drawing] * 20, "pad": []} for k in range(20)]
+    asked = document(symbols=symbols, query=[])
+    assert 6_000_000 < len(json.dumps(asked)) < QUESTION.size
+    status, news = server.ask(asked, "the-largest-" * 3)
+    assert status == 200 and len(news["symbols"]) == 20
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/gradio_api/upload"),
+        ("POST", "/gradio_api/upload/"),
+        ("GET", "/gradio_api/upload_progress?upload_id=a"),
+        ("GET", "/gradio_api/deep_link?session_hash=a"),
+        ("GET", "/?deep_link=../../etc"),
+        ("GET", "/config?deep_link=a"),
+        ("POST", "/gradio_api/component_server"),
+        ("POST", "/gradio_api/process_recording"),
+        ("GET", "/gradio_api/proxy=https://huggingface.co/"),
+        ("GET", "/gradio_api/runs"),
+        ("GET", "/gradio_api/run-history/records"),
+        ("POST", "/gradio_api/vibe-edit/"),
+        ("GET", "/monitoring"),
+        ("GET", "/monitoring/summary"),
+    ],
+)
+def test_what_the_app_has_no_use_for_is_closed(server: Server, method: str, path: str) -> None:
+    status, body = server.request(method, path)
+    assert status == 404 and json.loads(body) == {"problems": [{"code": "closed"}]}
 
 
 # ---- what is remembered ------------------------------------------------------------------------

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 import maml
 from maml.demo.draw_tab import build_draw_tab
+from maml.demo.gate import Gate
 from maml.demo.service import DrawService
 from maml.demo.strings import STRINGS
 from maml.demo.train_tab import WeightsBanner, build_train_tab
@@ -55,7 +57,8 @@ class SketchpadApp(gr.Blocks):
 
     def launch(self, **changes: Any) -> Any:  # type: ignore[override]
         """`gr.Blocks.launch` with the app's settings; `changes` come before them."""
-        own = {**_LAUNCH, "app_kwargs": {"routes": self.service.routes()}}
+        served = {"routes": self.service.routes(), "middleware": [Middleware(Gate)]}
+        own = {**_LAUNCH, "app_kwargs": served}
         return super().launch(**{**own, **changes})
 
 

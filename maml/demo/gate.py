@@ -1,0 +1,176 @@
+"""What may reach the app: bodies are measured while they are read, before anything parses them.
+
+Gradio's own routes read a body of any size, and take 2 microseconds for each value in it on the one
+thread that serves everybody.  Routes of Gradio that this app has no use for are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from maml.sessions.document import LARGEST_TEXT
+
+CLOSED = (
+    "upload",
+    "upload_progress",
+    "deep_link",
+    "component_server",
+    "process_recording",
+    "vibe-edit",
+    "undo-vibe-edit",
+    "vibe-code",
+    "vibe-starter-queries",
+    "proxy=",
+    "stream/",
+    "run-history/",
+    "runs",
+)
+"""Routes of Gradio, below `/gradio_api/`, that are not served."""
+
+_READING_SECONDS = 60.0
+"""A body that takes longer to arrive is given up."""
+_READING_BYTES = 128_000_000
+"""All bodies that are being read or answered at a time."""
+_READ_ON = 5
+"""How many times its limit of a refused body is read and thrown away."""
+
+
+@dataclass(frozen=True)
+class BodyLimit:
+    """How much a request may bring.
+
+    Args:
+        size: bytes.
+        values: brackets, braces and commas; None for any number.
+    """
+
+    size: int
+    values: int | None = None
+
+
+QUESTION = BodyLimit(LARGEST_TEXT + 1_000)
+"""For the Draw tab's routes: the largest document, a token and a key."""
+ENDPOINT = BodyLimit(4_000_000, 250_000)
+"""For Gradio's events and `adapt_and_classify`."""
+OTHER = BodyLimit(10_000)
+
+
+class Gate:
+    """ASGI middleware.
+
+    Args:
+        app: what stands behind it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await Response(status_code=404)(scope, receive, send)
+        elif scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif is_closed(scope):
+            await _refusal(404, {"code": "closed"})(scope, receive, send)
+        elif scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self._app(scope, receive, send)
+        else:
+            await self._with_body(scope, receive, send)
+
+    async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+        limit = limit_for(scope["path"])
+        body = bytearray()
+        try:
+            async with asyncio.timeout(_READING_SECONDS):
+                refusal = await self._read(limit, receive, body)
+            if refusal is None and limit.values is not None and _values(body) > limit.values:
+                refusal = _refusal(413, {"code": "too_many_values", "most": limit.values})
+            answering = self._app if refusal is None else refusal
+            await answering(scope, _replay(bytes(body), receive), send)
+        except TimeoutError:
+            await _refusal(408, {"code": "too_slow"})(scope, receive, send)
+        except ClientDisconnect:
+            pass
+        finally:
+            self._held -= len(body)
+
+    async def _read(self, limit: BodyLimit, receive: Receive, body: bytearray) -> Response | None:
+        """Read a body, or say why not."""
+        read = 0
+        refusal = None
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            part = message.get("body", b"")
+            more = message.get("more_body", False)
+            read += len(part)
+            if read > limit.size:
+                refusal = _refusal(413, {"code": "body_too_large", "most": limit.size})
+            elif self._held + len(part) > _READING_BYTES:
+                refusal = _refusal(503, {"code": "busy"})
+            # Who is cut off while sending may not see the refusal: a little more is read for that.
+            if refusal is not None and read > _READ_ON * limit.size:
+                break
+            if refusal is None:
+                self._held += len(part)
+                body += part
+        return refusal
+
+
+def is_closed(scope: Scope) -> bool:
+    """Whether a request is for a route that this app does not serve."""
+    path = scope["path"].removeprefix("/gradio_api/")
+    if scope["path"].startswith("/monitoring") or path.startswith("dev/"):
+        return True
+    # The page itself would open a kept session of the name that stands there.
+    if b"deep_link" in scope["query_string"] and "deep_link" in parse_qs(
+        scope["query_string"].decode("latin-1"), keep_blank_values=True
+    ):
+        return True
+    return path != scope["path"] and any(
+        path.rstrip("/") == one if one[-1] not in "=/" else path.startswith(one) for one in CLOSED
+    )
+
+
+def limit_for(path: str) -> BodyLimit:
+    """What a request to a path may bring."""
+    if path.startswith("/sketchpad/"):
+        return OTHER if path.endswith("/leave") else QUESTION
+    if path.startswith(tuple(f"/gradio_api/{one}" for one in ("queue/", "run/", "api/", "call/"))):
+        return ENDPOINT
+    return OTHER
+
+
+def _values(body: bytes | bytearray) -> int:
+    return body.count(b"[") + body.count(b"{") + body.count(b",")
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Gives the app the body that was read, and then what else comes."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _refusal(status: int, record: dict[str, object]) -> Response:
+    headers = {"Retry-After": "1"} if status == 503 else {}
+    # What is left of the body is not read: the connection cannot be used again.
+    headers["Connection"] = "close"
+    return Response(json.dumps({"problems": [record]}), status, headers, "application/json")
