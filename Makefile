@@ -1,15 +1,17 @@
 # make app    open MAML Sketchpad on http://127.0.0.1:7860
 # make test   lint, types and all tests
+# make test-pythons   the same on Python 3.11, 3.12 and 3.13, each in an environment of its own
 # Another interpreter: make app PYTHON=python3.13     Another folder: make app VENV=/somewhere/venv
 
 PYTHON ?= python3
 VENV ?= .venv
+PYTHONS ?= 3.11 3.12 3.13
 
 BIN := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 JS_TESTS := $(wildcard tests/js/*.test.js tests/js/*.test.mjs)
 
-.PHONY: help app test install-test chromium lint types test-js test-py clean
+.PHONY: help app test test-pythons install-test chromium lint types test-js test-py clean
 
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
@@ -18,6 +20,11 @@ app: $(VENV)/.app-installed
 	$(BIN)/python app.py
 
 test: install-test lint types test-js test-py
+
+test-pythons:
+	for version in $(PYTHONS); do \
+	    $(MAKE) test PYTHON=python$$version VENV=$(VENV)-$$version || exit 1; \
+	done
 
 install-test: $(VENV)/.test-installed chromium
 
