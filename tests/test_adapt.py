@@ -303,6 +303,49 @@ def test_transductive_answers_normalise_the_queries_by_themselves(
     torch.testing.assert_close(found, wanted.softmax(1))
 
 
+def test_none_of_these_is_scored_by_the_adapted_tensors(small_alphabets: CharacterSet) -> None:
+    model = network("sketch").eval()
+    assert isinstance(model, SketchNet)
+    support, queries = task(small_alphabets)
+    learner = adapt(model, support)
+    body, _ = model.task_network(5)
+    with torch.no_grad():
+        seen, taught = (
+            torch.func.functional_call(
+                body, learner.state_dict(), (model.features(images),), {"embed": True}
+            )
+            for images in (queries, support.images)
+        )
+        terms = model.unknown_terms(seen, taught, support.labels)
+        expected = (terms @ model.unknown_weights).sigmoid()
+    found = learner.predict(queries).unknown
+    torch.testing.assert_close(found, expected)
+    unadapted = learner.at_step(0).predict(queries).unknown
+    assert float((unadapted - found).abs().min()) > 1e-4
+
+
+def test_answers_do_not_depend_on_the_mode_of_the_model(
+    model: MetaNetwork, small_alphabets: CharacterSet
+) -> None:
+    support, queries = task(small_alphabets)
+    learner = adapt(model.eval(), support)
+    expected = learner.predict(queries)
+    model.train()
+    again = learner.predict(queries)
+    assert torch.equal(again.probabilities, expected.probabilities)
+    assert torch.equal(again.unknown, expected.unknown)
+    model.train()
+    assert torch.equal(learner.predict_path(queries)[-1], expected.probabilities)
+    with torch.no_grad():
+        features = model.eval().features(queries)
+    model.train()
+    assert torch.equal(learner.unknown_of_features(features), expected.unknown)
+    model.train()
+    anew = adapt(model, support).predict(queries)
+    assert torch.equal(anew.probabilities, expected.probabilities)
+    assert torch.equal(anew.unknown, expected.unknown)
+
+
 # Any ways, any shots -----------------------------------------------------------------------------
 
 

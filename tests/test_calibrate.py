@@ -133,6 +133,26 @@ def test_temperature_is_the_one_that_fits_best() -> None:
     torch.testing.assert_close(found, truth, rtol=0, atol=0.06)
 
 
+def test_each_task_weighs_alike_in_the_temperature() -> None:
+    """However many queries it has."""
+    generator = torch.Generator().manual_seed(0)
+    size = torch.tensor([1.0, math.log(5), 0.0])
+    tasks = []
+    for sharpness in (0.5, 2.0):
+        honest = torch.randn(400, 5, generator=generator) * 1.5
+        labels = honest.softmax(1).multinomial(1, generator=generator)[:, 0]
+        tasks.append((honest * sharpness, labels, size.expand(400, -1)))
+
+    def temperature(*answered: Any) -> float:
+        return float((maml.calibrate._fit_temperature(list(answered)) @ size).exp())
+
+    plain = temperature(*tasks)
+    assert temperature(tasks[0]) < plain < temperature(tasks[1])
+    larger = tuple(torch.cat([part] * 9) for part in tasks[1])
+    assert temperature(tasks[0], larger) == pytest.approx(plain, rel=1e-3)
+    assert temperature(tasks[0], *[tasks[1]] * 9) > 1.1 * plain
+
+
 def test_score_is_the_logistic_regression_and_its_limit_refuses_few_known_drawings() -> None:
     generator = torch.Generator().manual_seed(0)
     terms = torch.cat([torch.ones(20000, 1), torch.randn(20000, 2, generator=generator)], dim=1)

@@ -367,6 +367,17 @@ def test_files_are_replaced_whole_and_readable_by_all(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
 
 
+def test_a_file_is_replaced_not_overwritten(tmp_path: Path) -> None:
+    """Who has opened the old file goes on reading the old content."""
+    path = tmp_path / "file"
+    write_atomically(path, b"old content")
+    with path.open("rb") as reader:
+        assert reader.read(3) == b"old"
+        write_atomically(path, b"new")
+        assert reader.read() == b" content"
+    assert path.read_bytes() == b"new"
+
+
 SMALL_DISK = """
 import resource, signal, sys
 from pathlib import Path

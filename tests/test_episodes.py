@@ -326,6 +326,38 @@ def test_each_liberty_of_a_hand_does_what_it_says() -> None:
         assert mass.mean() == pytest.approx(40, rel=0.05)
 
 
+def test_augmented_episodes_are_redrawn_as_well_as_turned(
+    small_alphabets: CharacterSet,
+) -> None:
+    shape = EpisodeShape(4, 1, 2)
+    rows = EpisodeSampler(small_alphabets, torch.Generator().manual_seed(1)).sample_rows(shape)
+    episode = EpisodeSampler(small_alphabets, torch.Generator().manual_seed(1)).sample(
+        shape, augment=True
+    )
+    assert torch.equal(episode.characters, rows[0])
+    pictures = torch.from_numpy(small_alphabets.images)[rows[0][:, None], rows[1]] / 255
+    turned = turn(pictures, episode.turns)
+    redrawn = torch.cat(
+        [episode.support_images.view(4, 1, 28, 28), episode.query_images.view(4, 2, 28, 28)], dim=1
+    )
+    change = (redrawn - turned).abs().mean((2, 3)) / turned.mean((2, 3))
+    assert float(change.min()) > 0.1
+    # Drawings of the same character are redrawn each in its own way.
+    assert len({round(value, 6) for value in change.flatten().tolist()}) == 12
+
+
+def test_a_hand_stretches_width_and_height_by_themselves() -> None:
+    """The width by the third random number for each drawing, the height by the fourth."""
+    frame = torch.zeros(200, 28, 28)
+    frame[:, 8:20, 8:20] = 1
+    hand = Hand(turn=0, slant=0, stretch=0.4, shift=0, bend=0, thickness=0)
+    redrawn = redraw(frame, torch.Generator().manual_seed(0), hand)
+    numbers = torch.rand(4, 200, generator=torch.Generator().manual_seed(0))
+    for axis, number in ((2, numbers[2]), (1, numbers[3])):
+        sides = redrawn.sum(axis).amax(1)
+        torch.testing.assert_close(sides, 12 * (1 + (2 * number - 1) * 0.4), rtol=0.05, atol=0.5)
+
+
 # Support sets ------------------------------------------------------------------------------------
 
 

@@ -232,6 +232,17 @@ def test_unknown_is_high_for_what_is_unlike_all_examples(small_alphabets: Charac
     assert plain.model.unknown_threshold == 0.5
 
 
+def test_scores_before_calibration_are_high_for_what_is_unlike_all_examples(
+    small_alphabets: CharacterSet,
+) -> None:
+    images = torch.from_numpy(small_alphabets.images[:3, :3]).float() / 255
+    support = SupportSet(images.flatten(0, 1), torch.arange(3).repeat_interleave(3), tuple("abc"))
+    learner = adapt(sketch(), support)
+    again = learner.predict(images[:, 0]).unknown
+    strange = learner.predict(torch.ones(28, 28)).unknown
+    assert float(again.max()) < float(strange)
+
+
 # Building ----------------------------------------------------------------------------------------
 
 

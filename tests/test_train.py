@@ -20,10 +20,18 @@ from torch import Tensor
 from torch.nn import functional
 
 import maml.train
-from maml import CharacterSet, EpisodeShape, EvaluationResult, InnerLoop, MetaStep, MetaTraining
+from maml import (
+    CharacterSet,
+    EpisodeShape,
+    EvaluationResult,
+    InnerLoop,
+    MetaStep,
+    MetaTraining,
+    evaluate,
+)
 from maml.calibrate import calibrate
 from maml.checkpoint import CheckpointError
-from maml.config import NetworkSettings, Pretraining
+from maml.config import LARGEST_SEED, NetworkSettings, Pretraining
 from maml.data.episodes import Episode, EpisodeSampler
 from maml.model import MetaNetwork, NotebookNet, SketchNet, build_model
 from maml.train import meta_train, query_loss, training_parts
@@ -532,6 +540,71 @@ def figures(records: list[MetaStep | EvaluationResult]) -> list[Any]:
         dataclasses.replace(record, seconds=0.0) if isinstance(record, MetaStep) else record
         for record in records
     ]
+
+
+@pytest.mark.parametrize("split", ["alphabets", "notebook"])
+@pytest.mark.parametrize("validation", [0, 1])
+def test_no_character_is_both_trained_and_evaluated_on(
+    small_alphabets: CharacterSet, split: Any, validation: int
+) -> None:
+    trained, held_out = training_parts(
+        small_alphabets, settings(split=split, validation=validation)
+    )
+    assert not set(trained.characters) & set(held_out.characters)
+    source = small_alphabets.split(split, "train" if validation else "test")
+    assert set(held_out.characters) <= set(source.characters)
+    whole = set(small_alphabets.split(split, "train").characters)
+    assert set(trained.characters) == (whole - set(held_out.characters) if validation else whole)
+    if validation:
+        assert len(set(held_out.alphabets)) == 1
+
+
+def test_every_evaluation_asks_the_same_tasks_and_calibration_others(
+    small_alphabets: CharacterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: dict[str, list[int]] = {"evaluate": [], "calibrate": []}
+    for name, function in (("evaluate", maml.train.evaluate), ("calibrate", maml.train.calibrate)):
+
+        def spy(*given: Any, _name: str = name, _function: Any = function, **named: Any) -> Any:
+            seeds[_name].append(named["seed"])
+            return _function(*given, **named)
+
+        monkeypatch.setattr(maml.train, name, spy)
+    training = settings(iterations=4, epoch=2, validation=1)
+    run(fresh(training), small_alphabets, training, seed=3)
+    assert len(seeds["evaluate"]) == 2
+    assert len(set(seeds["evaluate"])) == 1
+    assert len(seeds["calibrate"]) == 1
+    # Nor are any of these the tasks that the network was trained on.
+    assert len({3, *seeds["evaluate"], *seeds["calibrate"]}) == 3
+    run(fresh(training), small_alphabets, training, seed=LARGEST_SEED)
+    assert all(0 <= seed <= LARGEST_SEED for seed in seeds["evaluate"] + seeds["calibrate"])
+
+
+@pytest.mark.parametrize("transductive", [False, True])
+def test_evaluations_of_a_run_are_what_evaluate_says(
+    small_alphabets: CharacterSet, transductive: bool
+) -> None:
+    training = settings(iterations=2, epoch=2, transductive=transductive)
+    model = fresh(training, "notebook")
+    last = run(model, small_alphabets, training, seed=3)[-1]
+    assert isinstance(last, EvaluationResult)
+    held_out = training_parts(small_alphabets, training)[1]
+    again = evaluate(
+        model, held_out, SHAPE, training.evaluation_tasks, seed=4, transductive=transductive
+    )
+    assert last == dataclasses.replace(again, iteration=2)
+    assert last.transductive == transductive
+
+
+def test_half_precision_rounds_and_learns_alike(small_alphabets: CharacterSet) -> None:
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        pretraining = Pretraining(episodes=1, ways=4, drawings=3, precision=precision)
+        training = settings(iterations=0, pretraining=pretraining)
+        losses[precision] = run(fresh(training), small_alphabets, training)[0].loss
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
 
 
 # Resuming ----------------------------------------------------------------------------------------
