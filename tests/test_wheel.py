@@ -157,18 +157,19 @@ def test_evaluate_runs_away_from_the_checkout(installed: Path, tmp_path: Path) -
 
 def test_app_and_weights_load_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
     program = """
+import gradio
 import maml
 import maml.demo
 
 model = maml.load_pretrained()
 demo = maml.demo.build_demo()
-print(maml.__file__, maml.__version__, len(model.provenance["sha256"]), type(demo).__name__)
+print(maml.__file__, maml.__version__, len(model.provenance["sha256"]), isinstance(demo, gradio.Blocks))
 """
-    file, version, digits, kind = run_watched(installed, program, cwd=tmp_path).split()
+    file, version, digits, is_page = run_watched(installed, program, cwd=tmp_path).split()
     assert Path(file).is_relative_to(installed)
     assert version == maml.__version__
     assert digits == "64"
-    assert kind == "Blocks"
+    assert is_page == "True"
 
 
 def test_a_run_of_an_installed_package_names_no_commit(installed: Path, tmp_path: Path) -> None:
