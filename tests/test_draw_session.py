@@ -71,17 +71,21 @@ def test_other_weights_adapt_anew(model: MetaNetwork, adapted: list[int]) -> Non
     assert len(adapted) == 2
 
 
-def test_a_new_example_costs_one_look_not_all(
-    model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looked: list[int] = []
+@pytest.fixture
+def looked(model: MetaNetwork, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with each use of the stem by the number of pictures."""
+    counted: list[int] = []
     real = model.features
 
     def counting(inks: torch.Tensor) -> torch.Tensor:
-        looked.append(len(inks))
+        counted.append(len(inks))
         return real(inks)
 
     monkeypatch.setattr(model, "features", counting)
+    return counted
+
+
+def test_a_new_example_costs_one_look_not_all(model: MetaNetwork, looked: list[int]) -> None:
     session = DrawSession()
     news = answer(parsed(query=[]), session, model)
     assert looked == [2]
@@ -116,7 +120,7 @@ def test_ink_is_made_once(model: MetaNetwork, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_memory_of_a_session_stays_small(
-    model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
+    model: MetaNetwork, looked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(draw_session, "_KEPT_DRAWINGS", 6)
     session = DrawSession()
@@ -127,6 +131,7 @@ def test_the_memory_of_a_session_stays_small(
     kept = {key for _, key in session.seen}
     asked = [Drawing((((steps, 5.0), (100.0, 900.0)),)) for steps in range(8)]
     # The examples were used all the time, so the oldest queries went.
+    assert looked == [2] + [1] * 8
     assert [drawing.key in kept for drawing in asked] == [False] * 4 + [True] * 4
 
 

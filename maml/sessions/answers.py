@@ -142,14 +142,15 @@ def adapt_and_classify(
         "names": list(learner.names),
         "answers": [
             {
-                "name": None
-                if unknown > model.unknown_threshold
-                else learner.names[int(shares.argmax())],
-                "probabilities": _rounded(shares.tolist()),
+                "name": winner,
+                "probabilities": _rounded(shares),
                 "unknown": _finite(unknown, 4),
             }
-            for shares, unknown in zip(
-                prediction.probabilities, prediction.unknown.tolist(), strict=True
+            for winner, shares, unknown in zip(
+                prediction.winners,
+                prediction.probabilities.tolist(),
+                prediction.unknown.tolist(),
+                strict=True,
             )
         ],
         "trajectory": _trajectory(learner.trajectory),

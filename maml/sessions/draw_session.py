@@ -45,11 +45,10 @@ class DrawSession:
         Raises:
             Refusal: if the drawing is a picture that gives none.
         """
-        framing = framing_of(model)
-        key = (framing, drawing.key)
+        key = (model.framing, drawing.key)
         ink = self.inks.get(key)
         if ink is None:
-            ink = drawing.ink(framing)
+            ink = drawing.ink(model.framing)
             self.inks[key] = ink
             _forget_oldest(self.inks, _KEPT_DRAWINGS)
         else:
@@ -129,12 +128,6 @@ class DrawSession:
             if drawings:
                 symbols.append(Symbol(symbol.id, symbol.name, tuple(drawings)))
         return tuple(symbols), problems
-
-
-def framing_of(model: MetaNetwork) -> Framing:
-    """How the ink was framed that a network was trained on."""
-    framing: Framing = model.provenance.get("framing", "fit")
-    return framing
 
 
 def require_ways(symbols: Sequence[Symbol], model: MetaNetwork) -> None:

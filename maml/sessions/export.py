@@ -1,94 +1,123 @@
-"""The adapted network to take away."""
+"""The adapted network to take away: a zip that runs by itself."""
 
 from __future__ import annotations
 
 import io
-import json
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from importlib import metadata, resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-import numpy as np
-import torch
-from safetensors.torch import save
-
-from maml.checkpoint import save_model
 from maml.model import MetaNetwork
 from maml.sessions.document import Document
 from maml.sessions.draw_session import DrawSession, require_ways
+from maml.sessions.refusal import Refusal
 
-RUN_PY = '''"""Name drawings with this folder's adapted network: python run.py picture.png ..."""
+_REQUIREMENTS = (
+    "torch",
+    "higher",
+    "numpy",
+    "pillow",
+    "scikit-image",
+    "scipy",
+    "safetensors",
+    "pooch",
+    "tqdm",
+)
+"""What the library needs without the app, the plots and the Hub."""
 
-import json
-import sys
-from pathlib import Path
+_LEFT_OUT = ("demo", "sessions", "weights", "__pycache__")
+"""Folders of the package that the program does without."""
 
-import torch
-from PIL import Image
-from safetensors import safe_open
+_README = """\
+# An adapted network
 
-import maml
+This network tells {ways} symbols apart: {names}. It was adapted to {shots} drawings in {steps}
+gradient steps with MAML Sketchpad, whose library lies in `maml/`.
 
-HERE = Path(__file__).parent
-model = maml.load_pretrained(HERE / "base.safetensors")  # where adaptation started
-with safe_open(HERE / "adapted.safetensors", "pt") as file:
-    names = json.loads(file.metadata()["names"])
-    shots = float(file.metadata()["shots"])
-    tensors = {name: file.get_tensor(name) for name in file.keys()}
-support = tensors.pop("support")
-network, _ = model.task_network(len(names))
+Install what it needs (Python 3.11 or later):
 
+    python -m pip install -r requirements.txt
 
-def logits(ink):
-    return torch.func.functional_call(network, tensors, model.features(ink))
+Ask it about pictures, dark lines on a light ground or the other way round:
 
+    python run.py picture.png another.jpg
 
-framing = model.provenance.get("framing", "fit")
-pictures = [maml.image_to_ink(Image.open(path), framing) for path in sys.argv[1:]]
-with torch.no_grad():
-    if model.normalisation == "batch":  # its statistics are those of the examples
-        network.train()
-        logits(support)
-    network.eval()
-    for path, picture in zip(sys.argv[1:], pictures):
-        ink = torch.from_numpy(picture)[None, None]
-        shares = (logits(ink) / model.temperature(len(names), shots)).softmax(-1)[0]
-        print(json.dumps({"file": path, "name": names[int(shares.argmax())],
-                          "probabilities": dict(zip(names, shares.tolist()))}, ensure_ascii=False))
-'''
-"""Runs what `pack_learner` packs."""
+Each picture gives one line of JSON, the answer that the page would give. `"name": null` means none
+of these symbols.
+
+| file | content |
+|---|---|
+| `run.py` | the program: a few lines on `maml.AdaptedLearner` |
+| `adapted.safetensors` | the adapted network, with the names of the symbols |
+| `requirements.txt` | the packages that it runs on |
+| `maml/`, `LICENSE` | the library and its licence |
+"""
 
 
 def pack_learner(document: Document, session: DrawSession, model: MetaNetwork) -> bytes:
     """Pack the adapted network so that it runs elsewhere.
 
     Returns:
-        A zip of `adapted.safetensors` (the adapted tensors and the examples; the symbols' names in
-        its metadata), `base.safetensors` with its `.json` (the network before adaptation) and
-        `run.py`.
+        A zip of `adapted.safetensors`, as `AdaptedLearner.save` writes it, the program `run.py`,
+        the library, the packages it needs as `requirements.txt`, and a `README.md`.
 
     Raises:
-        Refusal: if fewer than two symbols have drawings, or not as many as the network serves.
+        Refusal: if fewer than two symbols have drawings, or not as many as the network serves, or
+            if the adapted network holds values that are not finite.
     """
     symbols, _ = session.sound(document, model)
     require_ways(symbols, model)
     # Adapted anew: a learner that the session remembers may have the names of before a renaming.
     learner = session.adapted(model, symbols, document.steps)
-    drawings = [drawing for symbol in symbols for drawing in symbol.drawings]
-    images = torch.from_numpy(np.stack([session.ink(model, one) for one in drawings]))[:, None]
-    names = list(learner.names)
-    metadata = {
-        "names": json.dumps(names, ensure_ascii=False),
-        "shots": str(len(drawings) / len(names)),
-        "steps": str(learner.steps),
+    package = resources.files("maml")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "adapted.safetensors"
+        try:
+            learner.save(path)
+        except ValueError as error:
+            raise Refusal("no_finite_answer") from error
+        adapted = path.read_bytes()
+    texts = {
+        "run.py": (package / "sessions" / "run_template.py").read_text(encoding="utf-8"),
+        "requirements.txt": "".join(f"{line}\n" for line in _requirements()),
+        "LICENSE": _licence(package),
+        "README.md": _README.format(
+            ways=len(symbols),
+            names=", ".join(symbol.name for symbol in symbols),
+            shots=sum(len(symbol.drawings) for symbol in symbols),
+            steps=learner.steps,
+        ),
     }
-    adapted = save({**learner.state_dict(), "support": images}, metadata)
     packed = io.BytesIO()
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w") as archive:
-        base = Path(folder) / "base.safetensors"
-        save_model(base, model, model.provenance)
-        archive.write(base, base.name)
-        archive.write(base.with_suffix(".json"), "base.json")
-        archive.writestr("adapted.safetensors", adapted)
-        archive.writestr("run.py", RUN_PY)
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("adapted.safetensors", adapted, zipfile.ZIP_STORED)
+        for name, text in texts.items():
+            archive.writestr(name, text)
+        for name, module in _modules(package, "maml"):
+            archive.writestr(name, module.read_text(encoding="utf-8"))
     return packed.getvalue()
+
+
+def _modules(folder: Traversable, name: str) -> Iterator[tuple[str, Traversable]]:
+    for entry in sorted(folder.iterdir(), key=lambda one: one.name):
+        path = f"{name}/{entry.name}"
+        if entry.is_file() and entry.name.endswith(".py"):
+            yield path, entry
+        elif entry.is_dir() and entry.name not in _LEFT_OUT:
+            yield from _modules(entry, path)
+
+
+def _licence(package: Traversable) -> str:
+    checkout = Path(str(package)).parent / "LICENSE"
+    if checkout.exists():
+        return checkout.read_text(encoding="utf-8")
+    return metadata.distribution("maml-sketchpad").read_text("licenses/LICENSE") or ""
+
+
+def _requirements() -> Iterator[str]:
+    """The releases that answer here, or later ones; local labels such as "+cpu" are dropped."""
+    for name in _REQUIREMENTS:
+        yield f"{name}>={metadata.version(name).partition('+')[0]}"
