@@ -45,7 +45,6 @@ MEMORY = 12 * 2**30
 
 COVERAGE = """
 [run]
-source = maml
 include = {copy}/maml/*, {copy}/app.py
 parallel = true
 data_file = {data}/.coverage

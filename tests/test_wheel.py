@@ -163,7 +163,8 @@ import maml.demo
 
 model = maml.load_pretrained()
 demo = maml.demo.build_demo()
-print(maml.__file__, maml.__version__, len(model.provenance["sha256"]), isinstance(demo, gradio.Blocks))
+digits = len(model.provenance["sha256"])
+print(maml.__file__, maml.__version__, digits, isinstance(demo, gradio.Blocks))
 """
     file, version, digits, is_page = run_watched(installed, program, cwd=tmp_path).split()
     assert Path(file).is_relative_to(installed)
