@@ -12,10 +12,14 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from maml.demo.train_board import TrainingBoard
+from maml.demo.train_form import TrainForm
+from maml.demo.train_results import WeightsBanner
 from maml.demo.train_strings import TRAIN_STRINGS
-from maml.demo.train_tab import TrainingBoard, TrainTab, WeightsBanner, build_train_tab
+from maml.demo.train_tab import TrainTab, build_train_tab
 from maml.recipes import RECIPES
 from maml.sessions.form import SETTINGS, values_of
+from maml.sessions.progress import BROKEN, OVER
 
 
 def build(folder: Path) -> tuple[gr.Blocks, TrainTab]:
@@ -110,6 +114,9 @@ def test_the_script_of_the_board_carries_its_texts() -> None:
     first = script.splitlines()[0]
     constants = json.loads(first.removeprefix("const TRAIN_CONSTANTS = ").removesuffix(";"))
     assert constants["STRINGS"] == TRAIN_STRINGS
+    assert constants["OVER"] == sorted(OVER) and constants["BROKEN"] == sorted(BROKEN)
+    texts = TRAIN_STRINGS["en"]
+    assert not {*OVER, *BROKEN} - texts.keys(), "every end has its words"
 
 
 def test_the_configuration_of_the_page_is_plain(built: tuple[gr.Blocks, TrainTab]) -> None:
@@ -121,3 +128,32 @@ def test_the_configuration_of_the_page_is_plain(built: tuple[gr.Blocks, TrainTab
     assert len(found) == 1 and found[0]["props"]["language"] == "en"
     settings = {**found[0], **found[0]["props"]}
     assert not any(callable(value) for value in settings.values())
+
+
+def given(**changes: Any) -> list[Any]:
+    """What the form sends for the recipe "quick"."""
+    values = list(values_of(RECIPES["quick"]).values())
+    sent = {"name": "quick", "source": "generated", "device": "cpu", "minutes": 0, **changes}
+    return [sent["name"], sent["source"], sent["device"], sent["minutes"], *values]
+
+
+def test_the_form_is_read_and_checked() -> None:
+    form = TrainForm(most_minutes=0)
+    choice = form.read(*given(minutes=2.5))
+    assert choice.recipe == RECIPES["quick"] and choice.source == "generated"
+    assert choice.device == "cpu" and choice.limit_minutes == 2.5
+    for changes, message in (
+        ({"name": "slow"}, "the recipe must be one of .*; got 'slow'"),
+        ({"source": "mnist"}, "must be one of omniglot, generated; got 'mnist'"),
+        ({"device": "tpu"}, "the device must be one of cpu.*; got 'tpu'"),
+        ({"minutes": -1}, "minutes must be 0 .* or more; got -1"),
+        ({"minutes": None}, "got None"),
+        ({"minutes": float("nan")}, "minutes must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            form.read(*given(**changes))
+
+
+@pytest.mark.parametrize(("asked", "granted"), [(0, 10), (3, 3), (10, 10), (11, 10), (1e5, 10)])
+def test_a_server_with_a_limit_grants_no_more(asked: float, granted: float) -> None:
+    assert TrainForm(most_minutes=10).read(*given(minutes=asked)).limit_minutes == granted

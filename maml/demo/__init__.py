@@ -14,7 +14,8 @@ from maml.demo.draw_tab import build_draw_tab
 from maml.demo.gate import Gate
 from maml.demo.service import DrawService
 from maml.demo.strings import STRINGS
-from maml.demo.train_tab import WeightsBanner, build_train_tab
+from maml.demo.train_results import WeightsBanner
+from maml.demo.train_tab import build_train_tab
 from maml.model import MetaNetwork
 from maml.sessions.answers import warm_up
 from maml.sessions.document import Language

@@ -32,7 +32,7 @@ _SCRIPTS = (
     "pads.js",
     "storage.js",
     "server.js",
-    "curves.js",
+    "chart.js",
     "card.js",
     "teach_panel.js",
     "ask_panel.js",

@@ -6,21 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from maml.config import (
-    LARGEST_WAYS,
-    EpisodeShape,
-    InnerLoop,
-    MetaTraining,
-    NetworkSettings,
-    Pretraining,
-    Recipe,
-)
+from maml.config import LARGEST_WAYS, EpisodeShape, Pretraining, Recipe
 from maml.recipes import RECIPES
 
 DRAWINGS = 20
 """Drawings of each character, in Omniglot as in the generated alphabets."""
-
-# ---- settings ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -31,7 +21,7 @@ class Setting:
         key: its name in a mapping of values, and of its texts.
         low: the smallest value that makes sense on the page; None for a switch.
         high: the greatest.
-        whole: whether only whole numbers do.
+        whole: whether it takes whole numbers only.
     """
 
     key: str
@@ -97,7 +87,11 @@ def values_of(recipe: Recipe) -> dict[str, Any]:
 
 
 def recipe_of(name: str, values: Mapping[str, Any]) -> Recipe:
-    """The recipe that the page's values describe; unchanged values give the named one itself.
+    """The recipe that the page's values describe.
+
+    Whatever the page does not offer stays as in the named recipe.  A recipe may mix task shapes,
+    of which the page shows the first: if the shape is changed, all tasks take the changed one, in
+    training and evaluation alike.
 
     Args:
         name: of the recipe that the values started from.
@@ -107,12 +101,10 @@ def recipe_of(name: str, values: Mapping[str, Any]) -> Recipe:
         ValueError: if a value is out of range, or the values cannot work together.
     """
     if name not in RECIPES:
-        raise ValueError(f"There is no recipe {name!r}; there are {', '.join(RECIPES)}.")
+        raise ValueError(f"the recipe must be one of {', '.join(RECIPES)}; got {name!r}")
     base = RECIPES[name]
     checked = {setting.key: _checked(setting, values.get(setting.key)) for setting in SETTINGS}
-    if checked == values_of(base):
-        return base
-    recipe = _rebuilt(base, checked)
+    recipe = _changed(base, checked)
     _check_together(recipe)
     return recipe
 
@@ -120,7 +112,9 @@ def recipe_of(name: str, values: Mapping[str, Any]) -> Recipe:
 def _checked(setting: Setting, value: Any) -> Any:
     name = setting.key.replace("_", " ")
     if setting.is_switch:
-        return bool(value)
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be on or off; got {value!r}")
+        return value
     assert setting.low is not None and setting.high is not None
     fits = (
         isinstance(value, (int, float))
@@ -131,54 +125,52 @@ def _checked(setting: Setting, value: Any) -> Any:
     if not fits:
         kind = "a whole number" if setting.whole else "a number"
         raise ValueError(
-            f"{name} must be {kind} from {setting.low:g} to {setting.high:,}; {value!r} came."
+            f"{name} must be {kind} from {setting.low:g} to {setting.high:,}; got {value!r}"
         )
     return int(value) if setting.whole else float(value)
 
 
-def _rebuilt(base: Recipe, values: Mapping[str, Any]) -> Recipe:
+def _changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
     training = base.training
     shape = EpisodeShape(
         values["ways"], values["shots"], values["queries"], values["within_alphabet"]
     )
-    # A recipe may mix several shapes; who asks for another one trains on that alone.
     same_shape = shape == training.shapes[0]
-    episodes = values["pretraining"]
-    pretraining = training.pretraining or Pretraining(episodes=1, ways=20)
+    network = replace(base.network, channels=values["channels"])
+    if base.network.kind == "notebook":
+        network = replace(network, ways=shape.ways)
     return replace(
         base,
-        network=NetworkSettings(
-            kind=base.network.kind,
-            channels=values["channels"],
-            ways=values["ways"] if base.network.kind == "notebook" else base.network.ways,
-            adaptable=base.network.adaptable,
-        ),
-        training=MetaTraining(
+        network=network,
+        training=replace(
+            training,
             shapes=training.shapes if same_shape else (shape,),
-            inner=InnerLoop(
+            evaluation=training.evaluation if same_shape else shape,
+            inner=replace(
+                training.inner,
                 steps=values["inner_steps"],
                 evaluation_steps=values["evaluation_steps"],
                 rate=values["inner_rate"],
                 learned_rates=values["learned_rates"],
                 second_order=values["second_order"],
             ),
-            meta_batch=values["meta_batch"],
-            iterations=values["iterations"],
-            epoch=values["epoch"],
+            pretraining=_pretraining(training.pretraining, values["pretraining"]),
             outer_rate=values["outer_rate"],
             cosine=values["cosine"],
-            first_order_iterations=training.first_order_iterations,
-            multi_step_iterations=training.multi_step_iterations,
-            pretraining=replace(pretraining, episodes=episodes) if episodes else None,
+            meta_batch=values["meta_batch"],
             augment=values["augment"],
-            split=training.split,
-            validation=training.validation,
-            evaluation=training.evaluation if same_shape else shape,
+            iterations=values["iterations"],
+            epoch=values["epoch"],
             evaluation_tasks=values["evaluation_tasks"],
-            transductive=training.transductive,
         ),
         seed=values["seed"],
     )
+
+
+def _pretraining(base: Pretraining | None, episodes: int) -> Pretraining | None:
+    if not episodes:
+        return None
+    return replace(base, episodes=episodes) if base else Pretraining(episodes=episodes, ways=20)
 
 
 def _check_together(recipe: Recipe) -> None:
@@ -209,6 +201,6 @@ def _check_together(recipe: Recipe) -> None:
 
 
 def changes_of(recipe: Recipe) -> dict[str, Any]:
-    """The settings in which a recipe departs from the one it is named after."""
+    """The settings in which a recipe differs from the one it is named after."""
     base = values_of(RECIPES[recipe.name])
     return {key: value for key, value in values_of(recipe).items() if value != base[key]}

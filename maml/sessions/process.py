@@ -1,8 +1,7 @@
-"""A training in a process of its own, so that drawing stays quick while it runs.
+"""A training in a process of its own, so that drawing stays quick while it runs: the app's side.
 
-This file has two sides.  The app's side is `TrainingProcess`: it starts the file as a program and
-hands on what comes back.  The other side is `main`: it reads a `Job` and then commands from
-standard input, one JSON object a line, and writes plain records to standard output likewise.
+`TrainingProcess` starts `maml.sessions.worker` as a program.  That reads a `Job` and then commands
+from its standard input, and writes events to its standard output (see `maml.sessions.events`).
 
 The process must not outlive the app.  It ends when its standard input does, and the system closes
 that however the app dies.  (Linux could send a signal on the parent's death, but it means the
@@ -21,15 +20,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from maml.config import Recipe, from_plain, to_plain
+from maml.sessions.events import Command, Event, EventError, ProcessEnded, from_line
 
 Source = Literal["omniglot", "generated"]
-SOURCE_NAMES: dict[Source, str] = {"omniglot": "Omniglot", "generated": "generated alphabets"}
-"""What the provenance calls the data."""
-
-Receive = Callable[[dict[str, Any]], None]
+SOURCES: tuple[Source, ...] = get_args(Source)
+"""Where characters may come from."""
 
 _KEPT_ERROR_LINES = 40
 
@@ -43,7 +41,7 @@ class Job:
         source: of the characters.
         folder: of the run.
         device: to train on.
-        resume: go on from the folder's state.
+        resume: continue from the state in the folder.
         root: folder that holds Omniglot; None looks where `load_omniglot` does.
     """
 
@@ -55,9 +53,9 @@ class Job:
     root: str | None = None
 
     def __post_init__(self) -> None:
-        if self.source not in get_args(Source):
+        if self.source not in SOURCES:
             raise ValueError(
-                f"Data must be one of {', '.join(get_args(Source))}; {self.source!r} came."
+                f"the characters must be one of {', '.join(SOURCES)}; got {self.source!r}"
             )
 
     def to_line(self) -> str:
@@ -73,29 +71,26 @@ class Job:
         return cls(recipe=recipe, folder=Path(plain.pop("folder")), **plain)
 
 
-# ---- the app's side ------------------------------------------------------------------------------
-
-
 class TrainingProcess:
     """A running training.
 
     Args:
         job: what it is to do.
-        receive: called with each record, on a thread of this object's own; the last record has the
-            kind "ended", and carries the exit status and the last lines of standard error.
+        receive: called with each event, on a thread of this object's own; the last one is
+            `ProcessEnded`.
 
     Raises:
         OSError: if the process cannot be started.
     """
 
-    def __init__(self, job: Job, receive: Receive) -> None:
+    def __init__(self, job: Job, receive: Callable[[Event | ProcessEnded], None]) -> None:
         package = Path(__file__).resolve().parents[2]
         path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
         # Threads that wait for work must sleep: spinning, they would take the cores from drawing.
         environment = {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive"}
         # In a session of its own it does not see the terminal's Ctrl-C.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "maml.sessions.worker"],
+            self.command(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -110,36 +105,32 @@ class TrainingProcess:
         self._listener = threading.Thread(target=self._listen_to_errors, daemon=True)
         self._listener.start()
         threading.Thread(target=self._listen, daemon=True).start()
-        self._tell_line(job.to_line())
+        self._write(job.to_line())
+
+    def command(self) -> list[str]:
+        """The program that is started."""
+        return [sys.executable, "-P", "-m", "maml.sessions.worker"]
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """Number of the process."""
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether it is still there."""
+        """Whether it has not ended."""
         return self._process.poll() is None
 
-    def pause(self) -> None:
-        """Rest after the step at hand."""
-        self._tell("pause")
-
-    def go_on(self) -> None:
-        """End the rest."""
-        self._tell("go on")
-
-    def stop(self) -> None:
-        """Write the weights as they are and end, after the step at hand."""
-        self._tell("stop")
+    def tell(self, command: Command) -> None:
+        """Send a command; one that has just ended does not hear it."""
+        self._write(command.to_line())
 
     def kill(self) -> None:
         """End at once."""
         self._process.kill()
 
     def abandon(self, seconds: float = 1.0) -> None:
-        """End without waiting for it: by the end of its input, and after `seconds` by force."""
+        """End it without waiting: close its input, and kill it if that did not help in time."""
         self._hang_up()
         killer = threading.Timer(seconds, self._process.kill)
         killer.daemon = True
@@ -158,12 +149,9 @@ class TrainingProcess:
         with contextlib.suppress(OSError, ValueError):
             self._process.stdin.close()
 
-    def _tell(self, word: str) -> None:
-        self._tell_line(json.dumps({"do": word}) + "\n")
-
-    def _tell_line(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError, ValueError):  # it has just ended
+        with contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(line)
             self._process.stdin.flush()
 
@@ -175,14 +163,19 @@ class TrainingProcess:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as records:
-            for line in records:
+        with self._process.stdout as lines:
+            for line in lines:
+                if not line.endswith("\n"):
+                    break  # cut short by the end of the process
                 try:
-                    record = json.loads(line)
-                except ValueError:
-                    continue  # cut short by the end of the process
-                self._receive(record)
+                    event = from_line(line)
+                except EventError as error:
+                    # It speaks another language than the app: nothing it says can be relied on.
+                    self._process.kill()
+                    self._errors.append(str(error))
+                    break
+                self._receive(event)
         status = self._process.wait()
         self._hang_up()
         self._listener.join(1.0)
-        self._receive({"kind": "ended", "status": status, "errors": list(self._errors)})
+        self._receive(ProcessEnded(status, tuple(self._errors)))

@@ -1,207 +1,59 @@
-"""What the server knows of a visitor's trainings.  Nothing here knows of Gradio.
-
-A `Run` gathers the records of one training into what the page shows; a `TrainSession` holds the
-runs of one visitor; `TrainingSlots` says whose turn it is.
-"""
+"""Who trains here: the trainings of each visitor, and whose turn it is."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import contextlib
+import logging
 import os
 import shutil
+import tempfile
 import threading
 import time
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from maml.config import Recipe
-from maml.plots import accuracy_figure
-from maml.sessions.form import changes_of
+from maml.sessions.downloads import weights_of
 from maml.sessions.process import Job, Source
-from maml.sessions.progress import Run
+from maml.sessions.training import Training
 
-_SILENCE_SECONDS = 3.5
+MOST_RUNS = 12
+"""Runs that a session keeps; the oldest makes room."""
+SILENCE_SECONDS = 3.5
 """A page that is there says so every second; one that has been silent for longer is gone.  The end
 of a connection is not always seen: a network may simply stop carrying anything."""
+FIRST_WORD_SECONDS = 20.0
+"""How long it may take until a page speaks for the first time."""
 _LOOK_SECONDS = 0.5
 """At most this much of the time between two looks counts as silence: when the app itself stands
 still, on a machine that is too busy, it cannot hear the page either."""
-_FIRST_WORD_SECONDS = 20.0
-"""How long it may take until a page speaks for the first time."""
-_LONGEST_RUNS = 12
+_TEND_SECONDS = 0.1
 
-
-# ---- a visitor -----------------------------------------------------------------------------------
-
-
-class TrainSession:
-    """The trainings of one visitor.
-
-    Args:
-        folder: a folder of its own, made when it is first needed.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.runs: list[Run] = []
-        self._numbers = 0
-        self._copies = 0
-        self._silence = 0.0
-        self._looked = 0.0
-        self._has_spoken = False
-        self.watched = True
-
-    @property
-    def current(self) -> Run | None:
-        """The latest run."""
-        return self.runs[-1] if self.runs else None
-
-    @property
-    def earlier(self) -> list[Run]:
-        """Those before it."""
-        return self.runs[:-1]
-
-    @property
-    def busy(self) -> bool:
-        """Whether the latest run has not ended."""
-        return self.current is not None and not self.current.over
-
-    def hear(self, watched: bool = True) -> None:
-        """Note that the page is there, and whether anybody can see the board."""
-        self._silence, self._has_spoken, self.watched = 0.0, True, watched
-
-    def expect_page(self) -> None:
-        """From now on the page has to say that it is there."""
-        self._silence, self._has_spoken, self.watched = 0.0, False, True
-        self._looked = time.monotonic()
-
-    def look_for_page(self) -> bool:
-        """Whether the page has been heard of of late; to be asked a few times a second."""
-        now = time.monotonic()
-        self._silence += min(now - self._looked, _LOOK_SECONDS)
-        self._looked = now
-        return self._silence <= (_SILENCE_SECONDS if self._has_spoken else _FIRST_WORD_SECONDS)
-
-    def add(self, recipe: Recipe, source: Source, device: str, limit_minutes: float) -> Run:
-        """Begin a run; it waits for its turn.
-
-        Raises:
-            ValueError: if one is not over yet.
-        """
-        if self.busy:
-            raise ValueError("Your training is still running; stop it before you start another.")
-        self._numbers += 1
-        job = Job(recipe, source, self.folder / f"run-{self._numbers}", device)
-        run = Run(self._numbers, job, limit_minutes)
-        self.runs.append(run)
-        while len(self.runs) > _LONGEST_RUNS:
-            self.remove(self.runs[0].number)
-        return run
-
-    def remove(self, number: int) -> None:
-        """Forget a run that is over, and its files.
-
-        Raises:
-            ValueError: if there is none of that number, or it is not over.
-        """
-        run = next((one for one in self.runs if one.number == number), None)
-        if run is None:
-            raise ValueError(f"There is no run {number}.")
-        if not run.over:
-            raise ValueError(f"Run {number} is not over; stop it first.")
-        self.runs.remove(run)
-        shutil.rmtree(run.folder.path, ignore_errors=True)
-
-    def close(self) -> None:
-        """End what runs and remove the files."""
-        for run in self.runs:
-            run.abandon()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    # -- files to take away
-
-    def csv(self) -> Path:
-        """All records of all runs, every step of them, as one table."""
-        table = io.StringIO()
-        writer = csv.writer(table)
-        writer.writerow(["run", "recipe", "data", "settings", *_COLUMNS])
-        for run in self.runs:
-            settings = json.dumps(changes_of(run.recipe))
-            head = [run.number, run.recipe.name, run.job.source, settings]
-            for record in run.folder.records():
-                writer.writerow([*head, *(record[column] for column in _COLUMNS)])
-        return self._file("maml-runs.csv", table.getvalue().encode())
-
-    def figure(self, run: Run) -> Path:
-        """The notebook's figure of a run."""
-        lowest = 70.0 if run.recipe.name == "notebook" else 0.0
-        return self._file("maml-accs.png", accuracy_figure(run.folder.records(), lowest=lowest))
-
-    def checkpoint(self, run: Run) -> Path:
-        """The weights of a run and their provenance, zipped.
-
-        Raises:
-            ValueError: if it has none yet.
-        """
-        content = io.BytesIO()
-        with zipfile.ZipFile(content, "w") as package:
-            for path in self._weights(run):
-                package.write(path, path.name)
-        return self._file(f"maml-run-{run.number}.zip", content.getvalue())
-
-    def frozen_weights(self, run: Run) -> Path:
-        """A copy of a run's weights that later steps leave as it is.
-
-        Raises:
-            ValueError: if it has none yet.
-        """
-        self._copies += 1
-        folder = self.folder / f"drawing-{self._copies}"
-        folder.mkdir(parents=True)
-        for path in self._weights(run):
-            shutil.copy2(path, folder / path.name)
-        return folder / run.folder.weights.name
-
-    def _weights(self, run: Run) -> tuple[Path, Path]:
-        if not run.has_weights:
-            raise ValueError(f"Run {run.number} has no weights yet; wait for its first steps.")
-        return run.folder.weights, run.folder.weights.with_suffix(".json")
-
-    def _file(self, name: str, content: bytes) -> Path:
-        folder = self.folder / "files"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / name
-        path.write_bytes(content)
-        return path
-
-
-_COLUMNS = ("iteration", "epoch", "mode", "loss", "acc", "time")
-
+_log = logging.getLogger(__name__)
 
 # ---- whose turn it is ----------------------------------------------------------------------------
 
 
-class TrainingSlots:
-    """A queue: so many train at a time, the others wait in the order in which they came.
+class TrainingQueue:
+    """So many train at a time; the others wait in the order in which they came.
 
     Args:
         at_a_time: how many.
-        longest_queue: how many may wait.
+        longest: how many may wait.
+
+    Raises:
+        ValueError: if not even one may train.
     """
 
-    def __init__(self, at_a_time: int = 1, longest_queue: int = 16) -> None:
+    def __init__(self, at_a_time: int = 1, longest: int = 16) -> None:
         if at_a_time < 1:
-            raise ValueError(f"At least one training must be possible; {at_a_time} came.")
+            raise ValueError(f"trainings at a time must be at least 1; got {at_a_time}")
         self._at_a_time = at_a_time
-        self._longest = longest_queue
+        self._longest = longest
         self._lock = threading.Lock()
-        self._queue: list[object] = []
+        self._queue: list[Training] = []
 
-    def join(self) -> object:
-        """Take a place; returns the ticket.
+    def join(self, training: Training) -> None:
+        """Take a place.
 
         Raises:
             ValueError: if the queue is full.
@@ -211,62 +63,249 @@ class TrainingSlots:
                 raise ValueError(
                     f"{self._longest} people are waiting to train already; try again later."
                 )
-            ticket = object()
-            self._queue.append(ticket)
-            return ticket
+            self._queue.append(training)
 
-    def place(self, ticket: object) -> int:
-        """How many must end before it is this ticket's turn; 0: now."""
+    def place(self, training: Training) -> int:
+        """How many must end before it is this training's turn; 0: now, or it has no place."""
         with self._lock:
-            return max(0, self._queue.index(ticket) - self._at_a_time + 1)
+            if training not in self._queue:
+                return 0
+            return max(0, self._queue.index(training) - self._at_a_time + 1)
 
-    def leave(self, ticket: object) -> None:
+    def leave(self, training: Training) -> None:
         """Give the place up, whether it came to a turn or not."""
         with self._lock:
-            if ticket in self._queue:
-                self._queue.remove(ticket)
+            if training in self._queue:
+                self._queue.remove(training)
 
 
-def follow(
-    run: Run, slots: TrainingSlots, *, resume: bool = False, every: float = 0.25
-) -> Iterator[None]:
-    """See a run through: wait for its turn, start it, and keep its time.
+# ---- a visitor -----------------------------------------------------------------------------------
 
-    Closing the generator, at whatever point, ends the run and gives its place to the next.
+
+class Pulse:
+    """Whether a page is still there; it says so every second."""
+
+    def __init__(self) -> None:
+        self.watched = True
+        self._silence = 0.0
+        self._has_spoken = False
+        self._looked = time.monotonic()
+
+    def expect(self) -> None:
+        """From now on the page has to speak."""
+        self._silence, self._has_spoken, self.watched = 0.0, False, True
+        self._looked = time.monotonic()
+
+    def hear(self, watched: bool = True) -> None:
+        """The page has spoken.
+
+        Args:
+            watched: whether anybody can see the board.
+        """
+        self._silence, self._has_spoken, self.watched = 0.0, True, watched
+
+    def beats(self) -> bool:
+        """Whether the page has spoken lately; to be asked a few times a second."""
+        now = time.monotonic()
+        self._silence += min(now - self._looked, _LOOK_SECONDS)
+        self._looked = now
+        return self._silence <= (SILENCE_SECONDS if self._has_spoken else FIRST_WORD_SECONDS)
+
+
+class TrainSession:
+    """The trainings of one visitor, one at a time.
 
     Args:
-        run: that waits for its turn.
-        slots: whose turn it is.
-        resume: go on from the last checkpoint.
-        every: seconds between two yields.
-
-    Yields:
-        None, whenever the page should be brought up to date; last when the run is over.
-
-    Raises:
-        ValueError: if the queue is full.
+        folder: a folder of its own, made when it is first needed.
+        queue: in which the visitors' trainings wait for each other.
     """
-    run.state = "waiting"
-    ticket = slots.join()
-    try:
-        while (place := slots.place(ticket)) and not run.over:
-            run.place = place
-            yield
-            run.wait(every)
-        run.place = 0
-        if not run.over:
-            try:
-                run.start(resume=resume)
-            except OSError as error:
-                run.receive({"kind": "failed", "text": str(error)})
-        while not run.ended:
-            run.keep_time()
-            yield
-            run.wait(every) if run.state in ("preparing", "paused") else time.sleep(every)
-        yield
-    finally:
-        run.abandon()
-        slots.leave(ticket)
+
+    def __init__(self, folder: Path, queue: TrainingQueue) -> None:
+        self.folder = folder
+        self.trainings: list[Training] = []
+        self.pulse = Pulse()
+        self._queue = queue
+        self._numbers = 0
+        self._copies = 0
+
+    @property
+    def current(self) -> Training | None:
+        """The latest training."""
+        return self.trainings[-1] if self.trainings else None
+
+    @property
+    def earlier(self) -> list[Training]:
+        """Those before it."""
+        return self.trainings[:-1]
+
+    @property
+    def busy(self) -> bool:
+        """Whether the latest training has not ended."""
+        return self.current is not None and not self.current.ended
+
+    def add(
+        self, recipe: Recipe, source: Source, device: str = "cpu", limit_minutes: float = 0
+    ) -> Training:
+        """Queue a new training; the oldest of too many is removed.
+
+        Raises:
+            ValueError: if the visitor's last one has not ended, or the queue is full.
+        """
+        self._refuse_if_busy()
+        job = Job(recipe, source, self.folder / f"run-{self._numbers + 1}", device)
+        training = Training(self._numbers + 1, job, limit_minutes)
+        self._queue.join(training)
+        self._numbers += 1
+        self.trainings.append(training)
+        self.pulse.expect()
+        while len(self.trainings) > MOST_RUNS:
+            self.remove(self.trainings[0].number)
+        return training
+
+    def resume(self) -> Training:
+        """Queue the latest training again, to continue from its saved state.
+
+        Raises:
+            ValueError: if there is none that can be resumed, or the queue is full.
+        """
+        self._refuse_if_busy()
+        training = self.current
+        if training is None or not training.resumable:
+            raise ValueError("There is no run to resume; start a training.")
+        self._queue.join(training)
+        training.wait_for_turn(resume=True)
+        self.pulse.expect()
+        return training
+
+    def _refuse_if_busy(self) -> None:
+        if self.busy:
+            raise ValueError("Your training is still running; stop it before you start another.")
+
+    def place(self, training: Training) -> int:
+        """How many others must end before it is this training's turn."""
+        return self._queue.place(training)
+
+    def remove(self, number: int) -> None:
+        """Forget a training that has ended, and its files.
+
+        Raises:
+            ValueError: if there is none of that number, or it has not ended.
+        """
+        training = next((one for one in self.trainings if one.number == number), None)
+        if training is None:
+            raise ValueError(f"There is no run {number}.")
+        if not training.over:
+            raise ValueError(f"Run {number} is not over; stop it first.")
+        self.trainings.remove(training)
+        shutil.rmtree(training.folder.path, ignore_errors=True)
+
+    def tend(self) -> None:
+        """Start the training whose turn it is, end what has to end; to be called often."""
+        training = self.current
+        if training is None:
+            return
+        if not training.over:
+            if not self.pulse.beats():
+                training.abandon("lost")
+            elif training.state == "waiting" and not self._queue.place(training):
+                training.start()
+        training.keep_time()
+        if training.ended:
+            self._queue.leave(training)
+
+    def close(self) -> None:
+        """End what runs and remove the files."""
+        for training in self.trainings:
+            training.abandon()
+            self._queue.leave(training)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # ---- files of its own
+
+    def keep(self, name: str, content: bytes) -> Path:
+        """Write a file that the visitor takes away."""
+        folder = self.folder / "files"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / name
+        path.write_bytes(content)
+        return path
+
+    def frozen_weights(self, training: Training) -> Path:
+        """A copy of a training's weights that later steps leave as it is.
+
+        Raises:
+            ValueError: if it has none yet.
+        """
+        self._copies += 1
+        folder = self.folder / f"drawing-{self._copies}"
+        folder.mkdir(parents=True)
+        for path in weights_of(training):
+            shutil.copy2(path, folder / path.name)
+        return folder / training.folder.weights.name
+
+
+class Visitors:
+    """All sessions, and a thread that tends them.
+
+    Args:
+        folder: where their files go; None takes a temporary folder, removed when the app ends.
+        queue: in which their trainings wait for each other.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None, queue: TrainingQueue) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="maml-train-")
+        self._folder = Path(folder or self._temporary.name)
+        self._queue = queue
+        self._lock = threading.Lock()
+        self._sessions: list[TrainSession] = []
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    def welcome(self) -> TrainSession:
+        """A session for a new visitor, with a folder of its own."""
+        with self._lock:
+            session = TrainSession(self._new_folder(), self._queue)
+            self._sessions.append(session)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._tend, daemon=True, name="visitors")
+                self._thread.start()
+            return session
+
+    def dismiss(self, session: TrainSession) -> None:
+        """Close a session."""
+        with self._lock:
+            if session in self._sessions:
+                self._sessions.remove(session)
+        session.close()
+
+    def close(self) -> None:
+        """Close all sessions and end the thread."""
+        self._closed.set()
+        for session in list(self._sessions):
+            self.dismiss(session)
+        if self._thread is not None:
+            self._thread.join()
+        self._temporary.cleanup()
+
+    def _new_folder(self) -> Path:
+        with contextlib.suppress(OSError):  # the training says what is wrong with the folder
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix="session-", dir=self._folder))
+        return self._folder / "session"
+
+    def _tend(self) -> None:
+        while not self._closed.wait(_TEND_SECONDS):
+            with self._lock:
+                sessions = list(self._sessions)
+            for session in sessions:
+                try:
+                    session.tend()
+                except Exception:
+                    # One visitor's trouble must not end the care for all others.
+                    _log.exception("A session could not be tended.")
+
+
+# ---- settings of the server ----------------------------------------------------------------------
 
 
 def limit_from_environment() -> float:
@@ -283,5 +322,5 @@ def limit_from_environment() -> float:
     except ValueError:
         minutes = -1
     if not 0 <= minutes < 1e6:
-        raise ValueError(f"MAML_TRAINING_MINUTES must be a number of minutes; {text!r} came.")
+        raise ValueError(f"MAML_TRAINING_MINUTES must be a number of minutes; got {text!r}")
     return minutes

@@ -1,92 +1,109 @@
-"""The training process's side of a training."""
+"""A training in a process of its own: the training's side.
+
+Reads a `Job` and then commands from standard input, and writes events to standard output.
+"""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import io
-import json
 import os
 import re
+import signal
 import sys
 import threading
-import time
+from _thread import interrupt_main
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import asdict
-from typing import Any
+from types import FrameType
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
-from maml.adapt import adapt
-from maml.config import EpisodeShape, Recipe
+from maml.config import MetaTraining
 from maml.data.characters import CharacterSet
-from maml.data.episodes import EpisodeSampler, SupportSet
 from maml.data.omniglot import load_omniglot
 from maml.data.synthetic import load_generated
 from maml.evaluate import EvaluationResult
-from maml.model import MetaNetwork
 from maml.runs import TrainingRun, leave_a_core, notebook_line
+from maml.sessions import events
+from maml.sessions.events import Command, Event, finite, to_line
+from maml.sessions.previews import Previews
 from maml.sessions.process import Job
-from maml.train import MetaStep, training_parts
+from maml.train import MetaStep
 
 _NICENESS = 19
-_SAVE_SECONDS = 5.0
-_GLANCE_SECONDS = 2.0
-_GLANCE_SHARE = 0.1
-"""At most this share of the time goes into glances at tasks just solved."""
-_GLANCE_TASKS = 12
-_SHOWN_TASKS = 2
-_SHOWN_QUERIES = 3
-
-# ---- the process's side --------------------------------------------------------------------------
+SAVE_SECONDS = 5.0
+"""Between two writes of the state: as much is lost, at most, when the process is killed."""
 
 
-class _Channel:
-    """Records out, commands in.  Ends the process when the commands end."""
+class StopNow(GeneratorExit):
+    """Raised in the middle of an evaluation that the process is told to stop.
+
+    An evaluation changes nothing, so the records may be closed there as between two steps: for the
+    generators that make them it is as if that had been done.
+    """
+
+
+class Channel:
+    """Events out, commands in.  Ends the process when the commands end.
+
+    Attributes:
+        job: what came first.
+        running: cleared while the training is to rest.
+        stopped: set when it is to end.
+        interruptible: whether it may be stopped right here, and not only between two records.
+    """
 
     def __init__(self) -> None:
-        # What libraries print must not get among the records.
+        # What libraries print must not get among the events.
         self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
         self.job = Job.from_line(sys.stdin.readline())
         self.stopped = threading.Event()
         self.running = threading.Event()
         self.running.set()
+        self.interruptible = False
+        signal.signal(signal.SIGINT, self._interrupt)
         threading.Thread(target=self._obey, daemon=True).start()
 
-    def send(self, kind: str, **content: Any) -> None:
+    def send(self, event: Event) -> None:
+        """Send an event; without anybody to receive it the process ends."""
         try:
-            self._out.write(json.dumps({"kind": kind, **content}) + "\n")
+            self._out.write(to_line(event))
             self._out.flush()
         except OSError:
-            os._exit(0)  # nobody listens any more
+            os._exit(0)
 
     def _obey(self) -> None:
         for line in sys.stdin:
-            word = json.loads(line)["do"]
-            if word == "pause":
+            try:
+                command = Command.from_line(line)
+            except ValueError as error:
+                self.send(events.Failed(str(error)))
+                os._exit(1)
+            if command is Command.PAUSE:
                 self.running.clear()
             else:
-                if word == "stop":
+                if command is Command.STOP:
                     self.stopped.set()
+                    interrupt_main(signal.SIGINT)
                 self.running.set()
         os._exit(0)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.interruptible and self.stopped.is_set():
+            self.interruptible = False
+            raise StopNow
 
 
 def main() -> int:
     """Do the job that comes on standard input; returns the exit status."""
     _give_way()
-    channel = _Channel()
+    channel = Channel()
     try:
-        for kind, content in work(channel.job, channel.running, channel.stopped, channel.send):
-            channel.send(kind, **content)
+        for event in train(channel):
+            channel.send(event)
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         text = re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split()))
-        channel.send("failed", text=text or type(error).__name__)
+        channel.send(events.Failed(text or type(error).__name__))
         return 1
     return 0
 
@@ -98,75 +115,93 @@ def _give_way() -> None:
     leave_a_core()
 
 
-def work(
-    job: Job, running: threading.Event, stopped: threading.Event, send: Callable[..., None]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Train as the job says.
-
-    Args:
-        job: what to do.
-        running: cleared while the training is to rest.
-        stopped: set when it is to end.
-        send: called like `send("data", task=..., done=..., total=...)` while data is being read.
+def train(channel: Channel) -> Iterator[Event]:
+    """Do the channel's job; pause and stop as it says.
 
     Yields:
-        Kinds and contents of records: "begun", "step", "test" (an evaluation), "evaluating",
-        "glance" (tasks just solved), "saved", "paused", "going on", and last "finished" or
-        "stopped".
+        Everything that happens; last `Finished` or `Stopped`.
 
     Raises:
-        ValueError, OSError: as `maml.runs.TrainingRun`.
+        ValueError, OSError: as `TrainingRun.records`.
     """
-    recipe = job.recipe
+    job = channel.job
     data = load_characters(
-        job, lambda task, done, total: send("data", task=task, done=done, total=total)
+        job, lambda task, done, total: channel.send(events.DataProgress(task, done, total))
     )
     run = TrainingRun(
-        job.folder, recipe, data, device=job.device, resume=job.resume, save_every=_SAVE_SECONDS
+        job.folder,
+        job.recipe,
+        data,
+        device=job.device,
+        resume=job.resume,
+        save_every=SAVE_SECONDS,
     )
-    with closing(run.records()) as records:
-        yield from _watched(run, records, running, stopped)
+    previews = Previews(run.model, data, job.recipe)
 
-
-def _watched(
-    run: TrainingRun,
-    records: Iterator[MetaStep | EvaluationResult],
-    running: threading.Event,
-    stopped: threading.Event,
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    training = run.recipe.training
-    glances: _Glances | None = None
-
-    def save(iteration: int) -> tuple[str, dict[str, Any]]:
+    def save() -> Event:
         run.save_weights()
-        return "saved", {"iteration": iteration}
+        return events.Saved(run.iteration)
 
-    for record in records:
-        iteration = record.iteration
-        if glances is None:
-            glances = _Glances(run.model, run.data, run.recipe)
-            yield "begun", {"iteration": iteration, "threads": torch.get_num_threads()}
-        if isinstance(record, MetaStep):
-            yield "step", {**asdict(record), "line": notebook_line(record, training)}
-            outer = iteration - training.pretraining_episodes
-            if iteration == record.iterations or (outer >= 0 and outer % training.epoch == 0):
-                yield "evaluating", {"iteration": iteration}
-        else:
-            yield "test", {**asdict(record), "line": notebook_line(record, training)}
-        if isinstance(record, EvaluationResult) or glances.due():
-            yield "glance", {"iteration": iteration, **glances.take()}
-            yield save(iteration)
-        if not running.is_set() and not stopped.is_set():
-            yield save(iteration)
-            yield "paused", {"iteration": iteration}
-            running.wait()
-            if not stopped.is_set():
-                yield "going on", {"iteration": iteration}
-        if stopped.is_set():
-            yield save(iteration)
-            yield "stopped", {"iteration": iteration}
-            return
-    yield "finished", {"iteration": training.total}
+    yield events.Begun(run.iteration, torch.get_num_threads())
+    # Closing the records saves the state.
+    with contextlib.closing(run.records()) as records:
+        evaluates = False
+        while (record := _next(records, channel, interruptible=evaluates)) is not None:
+            yield _told(record, job.recipe.training)
+            iteration = record.iteration
+            if isinstance(record, EvaluationResult) or previews.due():
+                yield previews.take(iteration)
+                yield save()
+            if not channel.running.is_set() and not channel.stopped.is_set():
+                yield save()
+                yield events.Paused(iteration)
+                channel.running.wait()
+                if not channel.stopped.is_set():
+                    yield events.Continued(iteration)
+            if channel.stopped.is_set():
+                break
+            evaluates = _evaluates_after(record, job.recipe.training)
+            if evaluates:
+                yield events.EvaluationBegun(iteration)
+    if channel.stopped.is_set():
+        yield save()
+        yield events.Stopped(run.iteration)
+    else:
+        yield events.Finished(run.iteration)
+
+
+Record = MetaStep | EvaluationResult
+
+
+def _next(records: Iterator[Record], channel: Channel, *, interruptible: bool) -> Record | None:
+    """The next record; None after the last one, or if the process is told to stop meanwhile."""
+    try:
+        try:
+            channel.interruptible = interruptible
+            if interruptible and channel.stopped.is_set():
+                return None
+            return next(records, None)
+        finally:
+            channel.interruptible = False
+    except StopNow:
+        return None
+
+
+def _evaluates_after(record: Record, training: MetaTraining) -> bool:
+    if not isinstance(record, MetaStep):
+        return False
+    outer = record.iteration - training.pretraining_episodes
+    return record.iteration == training.total or (outer >= 0 and outer % training.epoch == 0)
+
+
+def _told(record: Record, training: MetaTraining) -> Event:
+    """What the app is told of a record."""
+    line = notebook_line(record, training)
+    iteration, loss = record.iteration, finite(record.loss)
+    if isinstance(record, MetaStep):
+        return events.StepTaken(record.stage, iteration, loss, record.accuracy, line)
+    assert line is not None
+    return events.Evaluated(iteration, record.accuracy, record.interval, loss, line)
 
 
 def load_characters(job: Job, progress: Callable[[str, int, int], None]) -> CharacterSet:
@@ -185,71 +220,8 @@ def load_characters(job: Job, progress: Callable[[str, int, int], None]) -> Char
     return load_omniglot(job.root, framing=job.recipe.framing, progress=progress)
 
 
-class _Glances:
-    """Looks, now and then, at how the network does on fresh test tasks, one query at a time."""
-
-    def __init__(self, model: MetaNetwork, data: CharacterSet, recipe: Recipe) -> None:
-        self._model = model
-        _, held_out = training_parts(data, recipe.training)
-        # A generator of its own: looking must not change what is trained.
-        self._sampler = EpisodeSampler(held_out, torch.Generator().manual_seed(recipe.seed + 3))
-        asked = recipe.training.evaluation
-        self._shape = EpisodeShape(
-            asked.ways, asked.shots, min(asked.queries, 5), asked.within_alphabet
-        )
-        self._device = next(model.parameters()).device
-        self._next = 0.0
-
-    def due(self) -> bool:
-        return time.monotonic() >= self._next
-
-    def take(self) -> dict[str, Any]:
-        """Accuracy by inner step over a dozen tasks, and two of them as pictures."""
-        began = time.monotonic()
-        by_step: list[NDArray[np.float64]] = []
-        shown: list[dict[str, Any]] = []
-        for number in range(_GLANCE_TASKS):
-            episode = self._sampler.sample(self._shape).to(self._device)
-            names = tuple(str(way) for way in range(episode.ways))
-            support = SupportSet(episode.support_images, episode.support_labels, names)
-            path = adapt(self._model, support).predict_path(episode.query_images).cpu()
-            labels = episode.query_labels.cpu()
-            right = (path.argmax(dim=-1) == labels).double().mean(dim=1)
-            by_step.append(right.numpy())
-            if number < _SHOWN_TASKS:
-                answers = path[-1].argmax(dim=-1).reshape(episode.ways, -1)
-                before = path[0].argmax(dim=-1).reshape(episode.ways, -1)
-                queries = episode.query_images.unflatten(0, (episode.ways, -1))[:, :_SHOWN_QUERIES]
-                shown.append(
-                    {
-                        "ways": episode.ways,
-                        "support": _strip(
-                            episode.support_images.unflatten(0, (episode.ways, -1))[:, :1]
-                        ),
-                        "queries": _strip(queries),
-                        "answers": answers[:, :_SHOWN_QUERIES].tolist(),
-                        "before": before[:, :_SHOWN_QUERIES].tolist(),
-                    }
-                )
-        cost = time.monotonic() - began
-        self._next = time.monotonic() + max(_GLANCE_SECONDS, cost / _GLANCE_SHARE)
-        by_step_mean = np.mean(by_step, axis=0)
-        return {
-            "protocol": str(self._shape),
-            "tasks": _GLANCE_TASKS,
-            "by_step": [round(float(value), 4) for value in by_step_mean],
-            "shown": shown,
-        }
-
-
-def _strip(images: torch.Tensor) -> str:
-    """Pictures (ways, k, 1, 28, 28) as one PNG, a column for each way, in base64."""
-    picture = images[:, :, 0].permute(1, 2, 0, 3).flatten(0, 1).flatten(1, 2)
-    levels = picture.mul(255).round().byte().cpu().numpy()
-    content = io.BytesIO()
-    Image.fromarray(levels).save(content, format="PNG", optimize=True)
-    return base64.b64encode(content.getvalue()).decode()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stderr.flush()
+    # Everything is saved and sent; whoever is next in the queue need not wait for clearing up.
+    os._exit(status)

@@ -7,6 +7,7 @@ const SketchAdaptPanel = (() => {
   const SIZES = { curve_loss: [190, 124], curve_accuracy: [190, 124], curve_path: [386, 176] };
 
   const whole = (share) => Math.round(100 * share);
+  const percent = (share) => whole(share) + "%";
   const short = (value) => (value >= 10 ? value.toFixed(0) : value.toFixed(value < 1 ? 2 : 1));
 
   class AdaptPanel {
@@ -18,9 +19,11 @@ const SketchAdaptPanel = (() => {
       this.stepsOut = el("output", { class: "steps-out" });
       this.timing = el("p", { class: "note timing" });
       const figures = Object.keys(SIZES).map((name) => {
-        this[name] = makeSvg("svg", { class: "chart", viewBox: "0 0 " + SIZES[name].join(" ") });
-        return el("figure", { class: "curve " + name }, el("figcaption", { text: t(name) }),
-          this[name]);
+        const svg = makeSvg("svg", { class: "chart" });
+        const [width, height] = SIZES[name];
+        this[name] = new Charts.LineChart(svg, { width, height, whole: true, rows: 2,
+          format: name === "curve_loss" ? String : percent });
+        return el("figure", { class: "curve " + name }, el("figcaption", { text: t(name) }), svg);
       });
       this.node = el("section", { class: "panel adapt", "aria-label": t("adaptation") },
         el("h2", { text: t("adaptation") }),
@@ -56,38 +59,42 @@ const SketchAdaptPanel = (() => {
       if (curve !== this.drawn) this.drawSupport(curve);
       this.drawn = curve;
       if (answer?.path) this.drawPath(doc, answer);
-      else SketchCurves.clear(this.curve_path);
+      else this.curve_path.clear();
       say(this.timing, curve ? t("timing", { adapted: Math.round(answer.adapted_ms),
         answered: Math.round(answer.answered_ms) }) : t("curves_empty"));
     }
 
     drawSupport(curve) {
       if (!curve) {
-        SketchCurves.clear(this.curve_loss);
-        SketchCurves.clear(this.curve_accuracy);
+        this.curve_loss.clear();
+        this.curve_accuracy.clear();
         return;
       }
-      this.line("curve_loss", curve.map((one) => one.loss), "var(--accent)", short);
-      this.line("curve_accuracy", curve.map((one) => one.accuracy), "var(--good)",
-        (share) => whole(share) + "%", 1);
+      const losses = curve.map((one) => one.loss);
+      const top = Charts.roundUp(Math.max(0.01, ...losses.filter((value) => value !== null)));
+      this.line("curve_loss", losses, "var(--accent)", short, top);
+      this.line("curve_accuracy", curve.map((one) => one.accuracy), "var(--good)", percent, 1);
     }
 
-    line(name, values, colour, format, top) {
+    line(name, values, colour, format, yTop) {
       const told = (value) => (value === null ? "?" : format(value));
-      SketchCurves.draw(this[name], [{ values, strong: true, colour }], { size: SIZES[name], format,
-        top, description: this.t(name.replace("curve_", "") + "_described",
-          { from: told(values[0]), to: told(values.at(-1)), steps: values.length - 1 }) });
+      const steps = values.length - 1;
+      this[name].show([{ key: name, className: "line strong", colour, dots: true,
+        points: values.map((value, step) => [step, value]) }], { xTop: Math.max(1, steps), yTop,
+        description: this.t(name.replace("curve_", "") + "_described",
+          { from: told(values[0]), to: told(values.at(-1)), steps }) });
     }
 
     drawPath(doc, { symbols, path, leader }) {
-      const lines = symbols.map((id, i) => ({ values: path.map((row) => row[i]),
-        colour: SketchCard.colourOf(id), strong: id === leader }));
-      const { values } = lines.find((line) => line.strong) ?? lines[0];
+      const lines = symbols.map((id, i) => ({ key: id, colour: SketchCard.colourOf(id),
+        className: id === leader ? "line strong" : "line", dots: id === leader,
+        points: path.map((row, step) => [step, row[i]]) }));
+      const { points } = lines.find((line) => line.dots) ?? lines[0];
       const name = doc.symbols.find((symbol) => symbol.id === leader)?.name ?? "?";
-      SketchCurves.draw(this.curve_path, lines, { size: SIZES.curve_path, top: 1,
-        format: (share) => whole(share) + "%",
-        description: this.t("path_described", { name, from: whole(values[0]),
-          to: whole(values.at(-1)), steps: values.length - 1 }) });
+      const steps = points.length - 1;
+      this.curve_path.show(lines.sort((a, b) => a.dots - b.dots), { xTop: Math.max(1, steps),
+        yTop: 1, description: this.t("path_described", { name, from: whole(points[0][1]),
+          to: whole(points.at(-1)[1]), steps }) });
     }
   }
 

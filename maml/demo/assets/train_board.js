@@ -1,7 +1,7 @@
 /* What a training looks like: state, curves, tasks just solved, accuracy by inner step, log, runs.
  *
  * Gradio runs this with `element`, `trigger`, `props` and `watch`.  Python pushes the props `live`
- * (what changes all the time), `run` (the latest run's settings and curves), `glance` (tasks just
+ * (what changes all the time), `run` (the latest run's settings and curves), `solved` (tasks just
  * solved), `earlier` (other runs of the session), all of them JSON texts, and `language`; the page
  * sends {remove: number} with the event "remove", and every second of a run the event "watched" or
  * "unwatched".
@@ -9,76 +9,54 @@
 (() => {
   "use strict";
 
-  const { STRINGS, STYLE } = TRAIN_CONSTANTS;
+  const { STRINGS, STYLE, OVER, BROKEN } = TRAIN_CONSTANTS;
   const root = element.querySelector(".maml-training");
   const LETTERS = "ABCDEFGHIJKLMNOPQRST";
 
-  if (!document.getElementById("maml-training-style")) {
-    const style = document.createElement("style");
-    style.id = "maml-training-style";
-    style.textContent = STYLE;
-    document.head.append(style);
-  }
+  const { el, say } = Dom;
+  const t = Words.translator(STRINGS, () => props.language);
+  const chart = () => makeSvg("svg", { class: "chart" });
 
-  const t = (key, values = {}) => {
-    const words = STRINGS[props.language] ?? STRINGS.en;
-    return (words[key] ?? STRINGS.en[key] ?? key).replace(/\{(\w+)\}/g,
-      (whole, name) => (name in values ? String(values[name]) : whole));
-  };
-
-  function h(name, attributes = {}, ...children) {
-    const node = document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) {
-      if (value !== null && value !== undefined) node.setAttribute(key, value);
-    }
-    node.append(...children.filter((child) => child !== null));
-    return node;
-  }
-
-  function svg() {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    node.setAttribute("class", "chart");
-    return node;
-  }
+  Dom.addStyle("maml-training-style", STYLE);
 
   let parts;
 
   function build() {
-    const figure = (title, chart, note = null) => h("figure", { class: "panel" },
-      h("figcaption", {}, h("h2", {}, title), note), chart);
+    const figure = (title, picture, note = null) => el("figure", { class: "panel" },
+      el("figcaption", {}, el("h2", {}, title), note), picture);
     parts = {
-      status: h("p", { class: "status", id: "train-status", "aria-live": "polite" }),
-      bar: h("progress", { max: "1", value: "0", "aria-label": t("progress") }),
-      facts: h("p", { class: "facts" }),
-      accuracySvg: svg(),
-      lossSvg: svg(),
-      stepsSvg: svg(),
-      stepsKey: h("p", { class: "key" }),
-      tasks: h("div", { class: "tasks" }),
-      log: h("pre", { class: "log", tabindex: "0", "aria-label": t("log") }),
-      runs: h("ul", { class: "runs" }),
+      status: el("p", { class: "status", id: "train-status", "aria-live": "polite" }),
+      bar: el("progress", { max: "1", value: "0", "aria-label": t("progress") }),
+      facts: el("p", { class: "facts" }),
+      accuracySvg: chart(),
+      lossSvg: chart(),
+      stepsSvg: chart(),
+      stepsKey: el("p", { class: "key" }),
+      tasks: el("div", { class: "tasks" }),
+      log: el("pre", { class: "log", tabindex: "0", "aria-label": t("log") }),
+      runs: el("ul", { class: "runs" }),
     };
-    const curveKey = (...more) => h("p", { class: "key" },
-      h("span", { class: "swatch train" }), t("train_line"),
-      h("span", { class: "swatch test" }), t("test_line"), ...more);
-    parts.logPanel = h("section", { class: "panel" }, h("h2", {}, t("log")), parts.log);
-    parts.extra = h("div", { class: "pair" },
-      h("section", { class: "panel" }, h("h2", {}, t("tasks_title")),
-        h("p", { class: "note" }, t("tasks_note")), parts.tasks),
-      h("div", { class: "stack" }, figure(t("steps_title"), parts.stepsSvg,
-        h("div", {}, h("p", { class: "note" }, t("steps_note")), parts.stepsKey)), parts.logPanel));
-    parts.runsPanel = h("section", { class: "panel" }, h("h2", {}, t("runs")), parts.runs);
+    const curveKey = (...more) => el("p", { class: "key" },
+      el("span", { class: "swatch train" }), t("train_line"),
+      el("span", { class: "swatch test" }), t("test_line"), ...more);
+    parts.logPanel = el("section", { class: "panel" }, el("h2", {}, t("log")), parts.log);
+    parts.extra = el("div", { class: "pair" },
+      el("section", { class: "panel" }, el("h2", {}, t("tasks_title")),
+        el("p", { class: "note" }, t("tasks_note")), parts.tasks),
+      el("div", { class: "stack" }, figure(t("steps_title"), parts.stepsSvg,
+        el("div", {}, el("p", { class: "note" }, t("steps_note")), parts.stepsKey)), parts.logPanel));
+    parts.runsPanel = el("section", { class: "panel" }, el("h2", {}, t("runs")), parts.runs);
     root.replaceChildren(
-      h("section", { class: "panel head" }, parts.status, parts.bar, parts.facts),
-      h("div", { class: "pair" },
+      el("section", { class: "panel head" }, parts.status, parts.bar, parts.facts),
+      el("div", { class: "pair" },
         figure(t("accuracy"), parts.accuracySvg,
-          curveKey(h("span", { class: "swatch chance" }), t("chance_line"))),
+          curveKey(el("span", { class: "swatch chance" }), t("chance_line"))),
         figure(t("loss"), parts.lossSvg, curveKey())),
       parts.extra, parts.runsPanel);
     const size = { width: 520, height: 296, label: t("iteration_axis") };
-    parts.accuracy = new TrainChart.Chart(parts.accuracySvg, size);
-    parts.loss = new TrainChart.Chart(parts.lossSvg, size);
-    parts.steps = new TrainChart.Chart(parts.stepsSvg,
+    parts.accuracy = new Charts.LineChart(parts.accuracySvg, size);
+    parts.loss = new Charts.LineChart(parts.lossSvg, size);
+    parts.steps = new Charts.LineChart(parts.stepsSvg,
       { width: 520, height: 256, label: t("inner_step"), whole: true });
     root.lang = props.language === "zh" ? "zh-Hans" : "en";
   }
@@ -101,16 +79,14 @@
       return live.data.task === "generating" ? t("data_generating")
         : t("data_reading", { task: live.data.task });
     }
-    if (live.state === "evaluating") return t("evaluating", { what: t("evaluating_what") });
     return t(live.state, { place: live.place, text: live.text, minutes: live.limit });
   }
 
   function showState(live) {
-    const text = stateText(live);
-    if (parts.status.textContent !== text) parts.status.textContent = text;
+    say(parts.status, stateText(live));
     root.dataset.state = live ? live.state : "idle";
     root.dataset.iteration = live ? String(live.iteration) : "0";
-    parts.status.classList.toggle("bad", Boolean(live) && ["lost", "failed", "died"].includes(live.state));
+    parts.status.classList.toggle("bad", Boolean(live) && BROKEN.includes(live.state));
     if (!live) {
       parts.facts.textContent = t("idle_note");
       parts.bar.value = 0;
@@ -140,9 +116,9 @@
     const xTop = Math.max(live ? live.iterations : 0,
       ...earlier.map((one) => one.train.at(-1)?.[0] ?? 1));
     const losses = runs.flatMap((one) => [...one.train, ...one.test]).map((point) => point[2])
-      .filter((value) => value < 1e5);
+      .filter((value) => value !== null);
     if (!losses.length) lossTop = 0;
-    else lossTop = Math.max(lossTop, TrainChart.roundUp(Math.max(0.05, ...losses)));
+    else lossTop = Math.max(lossTop, Charts.roundUp(Math.max(0.05, ...losses)));
     const lines = (column) => {
       const found = [];
       for (const one of earlier) {
@@ -167,8 +143,10 @@
     const last = run?.test.at(-1);
     const described = (key, value) => (last ? t("chart_described", { what: t(key), value })
       : t("chart_empty", { what: t(key) }));
-    parts.accuracy.show(lines(1), xTop, 100, described("accuracy", last?.[1].toFixed(1)));
-    parts.loss.show(lines(2), xTop, lossTop || 2, described("loss", last?.[2].toFixed(2)));
+    parts.accuracy.show(lines(1), { xTop, yTop: 100,
+      description: described("accuracy", last?.[1].toFixed(1)) });
+    parts.loss.show(lines(2), { xTop, yTop: lossTop || 2,
+      description: described("loss", last?.[2]?.toFixed(2) ?? "?") });
   }
 
   function showSteps(live) {
@@ -181,22 +159,23 @@
       if (before) lines.push({ key: "first", className: "train", dots: true, points: points(first) });
       lines.push({ key: "now", className: "test", dots: true, points: points(now) });
       if (before) {
-        parts.stepsKey.append(h("span", { class: "swatch train" }),
+        parts.stepsKey.append(el("span", { class: "swatch train" }),
           t("steps_first", { iteration: first.iteration }));
       }
-      parts.stepsKey.append(h("span", { class: "swatch test" }),
+      parts.stepsKey.append(el("span", { class: "swatch test" }),
         t("steps_now", { iteration: now.iteration }));
     }
     const count = now ? Math.max(1, now.by_step.length - 1) : 5;
     const spoken = now ? now.by_step.map((value) => Math.round(100 * value)).join(", ") : "";
-    parts.steps.show(lines, count, 100, `${t("steps_title")}: ${spoken}`);
+    parts.steps.show(lines, { xTop: count, yTop: 100,
+      description: `${t("steps_title")}: ${spoken}` });
   }
 
   // ---- tasks ---------------------------------------------------------------------------------
 
   /** One picture cut out of a strip that has a column for each way. */
   function cell(strip, ways, rows, way, row) {
-    const node = h("span", { class: "glyph" });
+    const node = el("span", { class: "glyph" });
     node.style.backgroundImage = `url("data:image/png;base64,${strip}")`;
     node.style.backgroundSize = `${100 * ways}% ${100 * rows}%`;
     const share = (at, count) => (count > 1 ? (100 * at) / (count - 1) : 0);
@@ -204,30 +183,30 @@
     return node;
   }
 
-  function showTasks(glance) {
+  function showTasks(solved) {
     parts.tasks.replaceChildren();
-    for (const [number, task] of (glance?.shown ?? []).entries()) {
+    for (const [number, task] of (solved ?? []).entries()) {
       const rows = task.answers[0].length;
       const right = task.answers.flatMap((row, way) => row.filter((one) => one === way)).length;
       const before = task.before.flatMap((row, way) => row.filter((one) => one === way)).length;
-      const grid = h("div", { class: "task", "aria-hidden": "true" });
+      const grid = el("div", { class: "task", "aria-hidden": "true" });
       grid.style.setProperty("--ways", task.ways);
       for (let way = 0; way < task.ways; way += 1) {
-        grid.append(h("span", { class: "cell support" }, cell(task.support, task.ways, 1, way, 0),
-          h("b", {}, LETTERS[way])));
+        grid.append(el("span", { class: "cell support" }, cell(task.support, task.ways, 1, way, 0),
+          el("b", {}, LETTERS[way])));
       }
       for (let row = 0; row < rows; row += 1) {
         for (let way = 0; way < task.ways; way += 1) {
           const answer = task.answers[way][row];
           const good = answer === way;
-          grid.append(h("span", { class: good ? "cell good" : "cell wrong",
+          grid.append(el("span", { class: good ? "cell good" : "cell wrong",
             title: good ? t("right_mark") : t("wrong_mark", { letter: LETTERS[answer] }) },
           cell(task.queries, task.ways, rows, way, row),
-          h("b", {}, good ? "\u2713" : `\u2717 ${LETTERS[answer]}`)));
+          el("b", {}, good ? "\u2713" : `\u2717 ${LETTERS[answer]}`)));
         }
       }
       const total = rows * task.ways;
-      parts.tasks.append(h("div", {}, h("p", { class: "verdict" },
+      parts.tasks.append(el("div", {}, el("p", { class: "verdict" },
         t("task_right", { number: number + 1, right, total, before })), grid));
     }
   }
@@ -255,15 +234,14 @@
     parts.runs.replaceChildren(...runs.map((one) => {
       const best = one.accuracy === null ? ""
         : t("run_best", { accuracy: (100 * one.accuracy).toFixed(1) });
-      const remove = h("button", { class: "button", type: "button",
-        "aria-label": t("remove_run", { number: one.number }) }, "\u00d7");
-      remove.addEventListener("click", () => {
-        props.value = { remove: one.number, at: Date.now() };
-        trigger("remove");
-      });
-      return h("li", {}, h("span", { class: one === run ? "swatch test" : `swatch old hue-${one.number % 6}` }),
-        h("span", { class: "run-name" }, nameOfRun(one)), h("span", { class: "note" }, best),
-        one === run ? h("span") : remove);
+      const remove = el("button", { class: "button", type: "button", text: "\u00d7",
+        "aria-label": t("remove_run", { number: one.number }), onclick: () => {
+          props.value = { remove: one.number, at: Date.now() };
+          trigger("remove");
+        } });
+      return el("li", {}, el("span", { class: one === run ? "swatch test" : `swatch old hue-${one.number % 6}` }),
+        el("span", { class: "run-name" }, nameOfRun(one)), el("span", { class: "note" }, best),
+        one === run ? el("span") : remove);
     }));
   }
 
@@ -276,7 +254,7 @@
     parts.logPanel.hidden = !text;
   }
 
-  // ---- signs of life -------------------------------------------------------------------------
+  // ---- heartbeat -----------------------------------------------------------------------------
 
   let ticker = null;
   let inView = false;
@@ -294,9 +272,9 @@
     if (inView) show();
   }).observe(root);
 
-  /** While a run is not over the server is told every second that the page is there, and whether
-   * the board can be seen: curves that nobody looks at would slow down drawing.  The clock is a
-   * worker's: browsers slow down those of pages in the background. */
+  /** While a run is not over, tell the server every second that the page is there and whether the
+   * board can be seen: curves that nobody looks at would slow down drawing.  The clock is a worker's,
+   * since browsers slow down the clocks of pages in the background. */
   function beat(active) {
     if (active && !ticker) {
       const source = "setInterval(() => postMessage(0), 1000); postMessage(0);";
@@ -307,8 +285,6 @@
       ticker = null;
     }
   }
-
-  const OVER = ["stopped", "limit", "finished", "lost", "failed", "died"];
 
   function show() {
     const live = JSON.parse(props.live || "null");
@@ -329,13 +305,13 @@
     shownRuns = "";
     build();
     show();
-    showTasks(JSON.parse(props.glance || "null"));
+    showTasks(JSON.parse(props.solved || "null"));
   }
 
   watch("live", show);
   watch("run", show);
   watch("earlier", show);
-  watch("glance", () => showTasks(JSON.parse(props.glance || "null")));
+  watch("solved", () => showTasks(JSON.parse(props.solved || "null")));
   watch("language", rebuild);
   rebuild();
   root.style.minHeight = "";

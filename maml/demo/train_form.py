@@ -1,0 +1,178 @@
+"""The Train tab's form: recipe, characters, and every setting of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+import torch
+
+from maml.config import Recipe
+from maml.demo.train_strings import TRAIN_STRINGS
+from maml.demo.translated import Settings, TranslatedComponents, explanation
+from maml.recipes import RECIPES
+from maml.sessions.document import Language
+from maml.sessions.form import SETTINGS, recipe_of, values_of
+from maml.sessions.process import SOURCES, Source
+
+DEFAULT_RECIPE = "quick"
+_GROUPS = {
+    "group_tasks": ("ways", "shots", "queries", "within_alphabet"),
+    "group_inner": (
+        "inner_steps",
+        "evaluation_steps",
+        "inner_rate",
+        "learned_rates",
+        "second_order",
+    ),
+    "group_outer": ("outer_rate", "cosine", "meta_batch", "augment"),
+    "group_run": ("iterations", "epoch", "evaluation_tasks", "pretraining", "channels", "seed"),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the form says, checked.
+
+    Args:
+        recipe: what to train and how.
+        source: of the characters.
+        device: to train on.
+        limit_minutes: 0 for no limit.
+    """
+
+    recipe: Recipe
+    source: Source
+    device: str
+    limit_minutes: float
+
+
+class TrainForm:
+    """Fields for a recipe's name, its settings, and where and how long it runs.
+
+    The components are put into the surrounding blocks by `choices` and `settings`, in this order.
+
+    Args:
+        most_minutes: limit of the server; 0 for none.
+    """
+
+    def __init__(self, most_minutes: float) -> None:
+        self._most_minutes = most_minutes
+        self._devices = ["cpu", *(f"cuda:{one}" for one in range(torch.cuda.device_count()))]
+
+    def choices(self, texts: TranslatedComponents) -> None:
+        """Put in what to train on what."""
+        self.recipe = texts.add(
+            gr.Radio(value=DEFAULT_RECIPE, choices=_recipe_choices("en")),
+            lambda language: {
+                **explanation("recipe", language),
+                "choices": _recipe_choices(language),
+            },
+        )
+        self.source = texts.add(
+            gr.Radio(value="omniglot", choices=_source_choices("en")),
+            lambda language: {
+                **explanation("source", language),
+                "choices": _source_choices(language),
+            },
+        )
+
+    def settings(self, texts: TranslatedComponents) -> None:
+        """Put in the settings of a recipe."""
+        values = values_of(RECIPES[DEFAULT_RECIPE])
+        fields: dict[str, Any] = {}
+        for group, keys in _GROUPS.items():
+            accordion = texts.labelled(gr.Accordion(open=group == "group_tasks"), group)
+            with accordion, gr.Row(elem_classes="maml-settings"):
+                for key in keys:
+                    fields[key] = texts.explained(_field(key, values[key]), key)
+                if group == "group_run":
+                    self.device = texts.explained(
+                        gr.Dropdown(value="cpu", choices=self._devices, min_width=140), "device"
+                    )
+                    self.minutes = texts.add(
+                        gr.Number(value=self._most_minutes, min_width=140), self._minutes_says
+                    )
+        self.fields = [fields[setting.key] for setting in SETTINGS]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The components whose values `read` takes, in its order."""
+        return [self.recipe, self.source, self.device, self.minutes, *self.fields]
+
+    def fill(self, name: str) -> list[Any]:
+        """Values of `fields` for a recipe.
+
+        Raises:
+            ValueError: if there is no such recipe.
+        """
+        if name not in RECIPES:
+            raise ValueError(f"the recipe must be one of {', '.join(RECIPES)}; got {name!r}")
+        values = values_of(RECIPES[name])
+        return [values[setting.key] for setting in SETTINGS]
+
+    def read_recipe(self, name: str, values: Sequence[Any]) -> Recipe:
+        """The recipe that the form describes.
+
+        Args:
+            name: of the recipe that the values started from.
+            values: of `fields`.
+
+        Raises:
+            ValueError: as `recipe_of`.
+        """
+        keys = (setting.key for setting in SETTINGS)
+        return recipe_of(name, dict(zip(keys, values, strict=True)))
+
+    def read(self, name: str, source: str, device: str, minutes: Any, *values: Any) -> Choice:
+        """Check what the form says.
+
+        Args:
+            name, source, device, minutes, values: of `inputs`.
+
+        Raises:
+            ValueError: if something cannot be; the text says what.
+        """
+        recipe = self.read_recipe(name, values)
+        if source not in SOURCES:
+            raise ValueError(f"the characters must be one of {', '.join(SOURCES)}; got {source!r}")
+        if device not in self._devices:
+            raise ValueError(
+                f"the device must be one of {', '.join(self._devices)}; got {device!r}"
+            )
+        return Choice(recipe, source, device, self._limit(minutes))
+
+    def _limit(self, minutes: Any) -> float:
+        """The limit of a run: what was asked for, within what is allowed."""
+        if isinstance(minutes, bool) or not isinstance(minutes, (int, float)):
+            minutes = None
+        if minutes is None or not 0 <= minutes < 1e6:
+            raise ValueError(f"minutes must be 0 (no limit) or more; got {minutes!r}")
+        if not self._most_minutes:
+            return float(minutes)
+        return min(float(minutes), self._most_minutes) if minutes else self._most_minutes
+
+    def _minutes_says(self, language: Language) -> Settings:
+        words, most = TRAIN_STRINGS[language], self._most_minutes
+        info = (
+            words["minutes_capped"].format(minutes=f"{most:g}") if most else words["minutes_info"]
+        )
+        return {"label": words["minutes"], "info": info}
+
+
+def _recipe_choices(language: Language) -> list[tuple[str, str]]:
+    names = (DEFAULT_RECIPE, *(name for name in RECIPES if name != DEFAULT_RECIPE))
+    return [(TRAIN_STRINGS[language][f"recipe_{name}"], name) for name in names]
+
+
+def _source_choices(language: Language) -> list[tuple[str, str]]:
+    return [(TRAIN_STRINGS[language][f"source_{name}"], name) for name in SOURCES]
+
+
+def _field(key: str, value: Any) -> Any:
+    setting = next(one for one in SETTINGS if one.key == key)
+    if setting.is_switch:
+        return gr.Checkbox(value=value, min_width=140)
+    return gr.Number(value=value, step=1 if setting.whole else 0.001, min_width=140)

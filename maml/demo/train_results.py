@@ -1,0 +1,153 @@
+"""What to do with a training's result: draw with it, download it, push it to the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from maml.demo.page_errors import as_page_errors
+from maml.demo.train_strings import TRAIN_STRINGS
+from maml.demo.translated import TranslatedComponents
+from maml.sessions import downloads
+from maml.sessions.document import Language
+from maml.sessions.hub import push_to_hub
+from maml.sessions.training import Training
+from maml.sessions.visitors import TrainSession
+
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# Hands the file that has just been written to the browser.
+_TAKE_FILE = """() => {
+    const link = document.querySelector('#train-file a, a#train-file');
+    (link ?? document.querySelector('#train-file')).click();
+}"""
+
+
+class WeightsBanner:
+    """Says, above the sketchpad, that it draws with a session's own weights, and leads back."""
+
+    def __init__(self) -> None:
+        words = TRAIN_STRINGS["en"]
+        with gr.Row(visible=False, elem_classes="maml-banner") as self.row:
+            self.text = gr.Markdown()
+            self.back = gr.Button(words["draw_back"], min_width=110, scale=0)
+
+    def updates(self, text: str | None) -> dict[Any, Any]:
+        """Show a text, or with None nothing."""
+        return {self.row: gr.update(visible=text is not None), self.text: text or ""}
+
+
+class TrainResults:
+    """Buttons below the board, in the surrounding blocks."""
+
+    def __init__(self, texts: TranslatedComponents) -> None:
+        with gr.Row(elem_classes="maml-buttons"):
+            self.draw_with = texts.button("draw_with", variant="primary", interactive=False)
+            self._checkpoint = texts.button("download_checkpoint")
+            self._figure = texts.button("download_figure")
+            self._table = texts.button("download_csv")
+        self._file = gr.DownloadButton(visible="hidden", elem_id="train-file")
+        with texts.labelled(gr.Accordion(open=False), "hub"):
+            texts.text(gr.Markdown(elem_classes="maml-note"), "hub_note")
+            with gr.Row(elem_classes="maml-settings"):
+                self._name = texts.explained(gr.Textbox(max_lines=1), "hub_name")
+                self._token = texts.explained(gr.Textbox(type="password", max_lines=1), "hub_token")
+                self._private = texts.labelled(
+                    gr.Checkbox(value=True, min_width=110), "hub_private"
+                )
+            self._push = texts.button("hub_push")
+            self._pushed = gr.Markdown()
+
+    def connect(
+        self,
+        session_state: gr.State,
+        language_state: gr.State,
+        session_weights: gr.State,
+        banner: WeightsBanner,
+        tabs: gr.Tabs,
+    ) -> None:
+        """Let the buttons act.
+
+        Args:
+            session_state: holds the visitor's `TrainSession`, or None.
+            language_state: holds the page's language.
+            session_weights: gets the path of a checkpoint to draw with, or None.
+            banner: in the Draw tab.
+            tabs: whose tab "draw" is shown when weights were chosen.
+        """
+        whose = [session_state, language_state]
+
+        def on_draw_with(session: TrainSession | None, language: Language) -> dict[Any, Any]:
+            session, training = _latest(session, TRAIN_STRINGS[language]["no_weights"])
+            with as_page_errors():
+                path = session.frozen_weights(training)
+            text = TRAIN_STRINGS[language]["drawing_with"].format(number=training.number)
+            return {
+                session_weights: str(path),
+                tabs: gr.Tabs(selected="draw"),
+                **banner.updates(text),
+            }
+
+        def on_draw_back() -> dict[Any, Any]:
+            return {session_weights: None, **banner.updates(None)}
+
+        banner_parts = [session_weights, banner.row, banner.text]
+        chosen = self.draw_with.click(on_draw_with, whose, [tabs, *banner_parts], **_QUIET)
+        chosen.success(None, None, None, js="() => window.scrollTo(0, 0)")
+        banner.back.click(on_draw_back, None, banner_parts, **_QUIET)
+
+        def write_checkpoint(session: TrainSession, training: Training) -> Path:
+            return session.keep(f"maml-run-{training.number}.zip", downloads.checkpoint(training))
+
+        def write_figure(session: TrainSession, training: Training) -> Path:
+            return session.keep("maml-accs.png", downloads.figure(training))
+
+        def write_table(session: TrainSession, training: Training) -> Path:
+            return session.keep("maml-runs.csv", downloads.records_table(session.trainings))
+
+        for button, write in (
+            (self._checkpoint, write_checkpoint),
+            (self._figure, write_figure),
+            (self._table, write_table),
+        ):
+            written = button.click(_download(write), whose, self._file, **_QUIET)
+            written.success(None, None, None, js=_TAKE_FILE)
+
+        def on_push(
+            session: TrainSession | None, language: Language, name: str, token: str, private: bool
+        ) -> Iterator[dict[Any, Any]]:
+            session, training = _latest(session, TRAIN_STRINGS[language]["no_weights"])
+            yield {self._token: "", self._pushed: ""}
+            with as_page_errors():
+                path = session.frozen_weights(training)
+                url = push_to_hub(path, name, token, private=bool(private))
+            yield {self._pushed: TRAIN_STRINGS[language]["hub_done"].format(url=url)}
+
+        self._push.click(
+            on_push,
+            [*whose, self._name, self._token, self._private],
+            [self._token, self._pushed],
+            **_QUIET,
+        )
+
+
+def _download(write: Callable[[TrainSession, Training], Path]) -> Callable[..., str]:
+    def on_download(session: TrainSession | None, language: Language) -> str:
+        session, training = _latest(session, TRAIN_STRINGS[language]["no_runs"])
+        with as_page_errors():
+            return str(write(session, training))
+
+    return on_download
+
+
+def _latest(session: TrainSession | None, text: str) -> tuple[TrainSession, Training]:
+    """The session and its latest training.
+
+    Raises:
+        gr.Error: with the text given, if there is none.
+    """
+    if session is None or session.current is None:
+        raise gr.Error(text, print_exception=False)
+    return session, session.current

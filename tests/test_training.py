@@ -1,0 +1,174 @@
+"""One training of a visitor: steered, limited, killed, resumed, with real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from trainings import PATIENCE, gone, small_recipe
+
+from maml.checkpoint import load_pretrained, load_training_iteration
+from maml.sessions import training as module
+from maml.sessions.process import Job
+from maml.sessions.training import Training
+
+
+def make(folder: Path, iterations: int = 100_000, limit_minutes: float = 0) -> Training:
+    return Training(1, Job(small_recipe(iterations), "generated", folder), limit_minutes)
+
+
+def keep_until(
+    training: Training, reached: Callable[[], object], seconds: float = PATIENCE
+) -> None:
+    """Keep a training's time until something is true."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, training.live()
+        training.keep_time()
+        training.wait(0.05)
+
+
+def steps_of(training: Training) -> list[float]:
+    return [point[0] for point in training.outline()["train"]]
+
+
+def test_it_trains_rests_stops_and_is_resumed_at_the_very_step(tmp_path: Path) -> None:
+    training = make(tmp_path, 1000)
+    assert not training.over and not training.has_weights
+    training.pause()  # too early: nothing happens
+    training.unpause()
+    training.start()
+    keep_until(training, lambda: training.outline()["test"] and training.has_weights)
+    live = training.live()
+    assert live["iterations"] == 1000 and live["iteration"] >= 10 and live["number"] == 1
+    assert training.outline()["chance"] == 20 and len(live["steps"]["by_step"]) == 6
+    assert any(line.startswith("[Epoch 1.00] Test Loss:") for line in live["lines"])
+    assert len(training.solved_tasks()) == 2
+    training.pause()
+    keep_until(training, lambda: training.state == "paused")
+    training.unpause()
+    keep_until(training, lambda: training.state == "training")
+    training.stop()
+    assert training.live()["state"] == "stopping"
+    keep_until(training, lambda: training.ended)
+    assert training.live()["state"] == "stopped" and training.resumable
+    stopped = training.iteration
+    assert load_training_iteration(training.folder.state) == stopped
+
+    training.wait_for_turn(resume=True)
+    assert training.state == "waiting" and not training.over
+    training.start()
+    keep_until(training, lambda: training.iteration > stopped + 3)
+    recorded = [one["iteration"] for one in training.folder.records() if one["mode"] == "train"]
+    assert recorded == list(range(1, len(recorded) + 1))
+    steps = steps_of(training)
+    assert steps == sorted(set(steps)) and steps[0] <= 10
+    process = training.process
+    assert process is not None
+    training.abandon("lost")
+    assert training.live()["state"] == "lost" and process.wait(5)
+    keep_until(training, lambda: training.ended, 5)
+    assert training.live()["state"] == "lost"
+
+
+def test_stopped_while_it_waits_it_never_starts(tmp_path: Path) -> None:
+    training = make(tmp_path)
+    training.stop()
+    assert training.state == "stopped" and training.ended and training.process is None
+    assert not training.has_weights and training.outline()["train"] == []
+
+
+def test_past_its_limit_it_is_stopped_and_saved(tmp_path: Path) -> None:
+    training = make(tmp_path, limit_minutes=100)
+    training.start()
+    keep_until(training, lambda: training.iteration > 2)
+    assert training.state == "training" and training.live()["limit"] == 100
+    training.limit_minutes = 0.01
+    keep_until(training, lambda: training.ended)
+    assert training.live()["state"] == "limit" and training.resumable
+    assert load_training_iteration(training.folder.state) == training.iteration
+
+
+def test_stopped_before_its_first_step_it_ends_at_once(tmp_path: Path) -> None:
+    training = make(tmp_path)
+    training.start()
+    assert training.state == "preparing"
+    training.stop()
+    assert training.live()["state"] == "stopped"
+    keep_until(training, lambda: training.ended, 5)
+    assert training.resumable and training.iteration == 0
+
+
+def test_a_rest_that_is_too_long_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = make(tmp_path)
+    training.start()
+    keep_until(training, lambda: training.iteration > 2)
+    training.pause()
+    keep_until(training, lambda: training.state == "paused")
+    training.keep_time()
+    assert training.live()["state"] == "paused"
+    monkeypatch.setattr(module, "PAUSE_MINUTES", 0.5 / 60)
+    keep_until(training, lambda: training.ended, 15)
+    assert training.state == "stopped" and training.resumable
+
+
+def test_one_that_does_not_obey_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STOP_SECONDS", 1.0)
+    training = make(tmp_path)
+    training.start()
+    keep_until(training, lambda: training.iteration > 2)
+    assert training.process is not None
+    pid = training.process.pid
+    os.kill(pid, signal.SIGSTOP)
+    training.stop()
+    began = time.monotonic()
+    keep_until(training, lambda: training.ended, 10)
+    assert gone(pid) and training.state == "stopped"
+    assert 1 <= time.monotonic() - began < 5
+
+
+def test_one_that_dies_says_so_and_can_be_resumed(tmp_path: Path) -> None:
+    training = make(tmp_path)
+    training.start()
+    keep_until(training, lambda: training.iteration > 2)
+    assert training.process is not None
+    training.process.kill()
+    keep_until(training, lambda: training.ended, 10)
+    assert training.state == "died" and training.resumable
+    assert len(training.folder.records()) >= training.iteration
+
+
+def test_a_process_that_cannot_be_started_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
+    training = make(tmp_path)
+    training.start()
+    assert training.state == "failed" and training.ended
+    assert "No such file" in training.live()["text"]
+
+
+def test_a_full_disk_ends_it_with_a_clear_word_and_leaves_its_figures(
+    small_disk: Callable[[str], Path],
+) -> None:
+    disk = small_disk("4m")
+    training = make(disk / "run")
+    training.start()
+    keep_until(training, lambda: training.iteration > 2 and training.has_weights)
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(1000)):
+            pass
+    keep_until(training, lambda: training.ended)
+    assert training.state == "failed"
+    text = training.live()["text"]
+    assert text.startswith(f"Cannot write {disk / 'run'}")
+    assert "No space left on device. Free space or choose another folder" in text
+    assert len(training.folder.records()) >= training.iteration - 1
+    assert load_pretrained(training.folder.weights).provenance["iteration"] > 0

@@ -1,0 +1,274 @@
+"""Whose turn it is, whether a page is still there, and what belongs to whom."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trainings import PATIENCE, small_recipe, wait_until
+
+from maml.checkpoint import load_pretrained
+from maml.sessions.process import Job
+from maml.sessions.training import Training
+from maml.sessions.visitors import (
+    FIRST_WORD_SECONDS,
+    MOST_RUNS,
+    SILENCE_SECONDS,
+    Pulse,
+    TrainingQueue,
+    TrainSession,
+    Visitors,
+    limit_from_environment,
+)
+
+
+def waiting(folder: Path) -> Training:
+    return Training(1, Job(small_recipe(10), "generated", folder))
+
+
+# ---- the queue
+
+
+def test_who_comes_first_trains_first(tmp_path: Path) -> None:
+    queue = TrainingQueue(at_a_time=2, longest=1)
+    first, second, third, fourth = (waiting(tmp_path) for _ in range(4))
+    for one in (first, second, third):
+        queue.join(one)
+    assert [queue.place(one) for one in (first, second, third)] == [0, 0, 1]
+    with pytest.raises(ValueError, match="1 people are waiting"):
+        queue.join(fourth)
+    queue.leave(first)
+    assert queue.place(third) == 0
+    queue.leave(first)  # a second time changes nothing
+    queue.join(fourth)
+    assert queue.place(fourth) == 1
+
+
+def test_a_queue_in_which_nobody_trains_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        TrainingQueue(at_a_time=0)
+
+
+# ---- the page
+
+
+def test_a_page_that_falls_silent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    pulse = Pulse()
+
+    def beats_after(seconds: float, look: float = 0.25) -> bool:
+        beats = True
+        for _ in range(round(seconds / look)):
+            now[0] += look
+            beats = pulse.beats()
+        return beats
+
+    pulse.expect()
+    assert beats_after(FIRST_WORD_SECONDS - 1)  # it is still loading
+    pulse.hear()
+    assert beats_after(SILENCE_SECONDS - 0.5)
+    assert not beats_after(1)
+    pulse.hear()
+    assert beats_after(0.25)
+    # An app that stood still could not have heard it.
+    assert beats_after(60, look=30) and beats_after(2) and not beats_after(1)
+    pulse.expect()
+    assert not beats_after(FIRST_WORD_SECONDS + 1)
+
+
+def test_a_page_says_whether_anybody_sees_it() -> None:
+    pulse = Pulse()
+    watched = [pulse.watched]
+    for sign in (lambda: pulse.hear(watched=False), pulse.hear, lambda: pulse.hear(False)):
+        sign()
+        watched.append(pulse.watched)
+    pulse.expect()
+    watched.append(pulse.watched)
+    assert watched == [True, False, True, False, True]
+
+
+# ---- sessions
+
+
+def test_two_visitors_take_turns(tmp_path: Path) -> None:
+    """One story, since a process takes a while to start."""
+    queue = TrainingQueue()
+    mine, theirs = (TrainSession(tmp_path / name, queue) for name in ("mine", "theirs"))
+
+    def tend_until(reached: Any, seconds: float = PATIENCE) -> None:
+        def tended() -> Any:
+            for session in (mine, theirs):
+                session.pulse.hear()
+                session.tend()
+            return reached()
+
+        wait_until(tended, seconds)
+
+    first = mine.add(small_recipe(100_000), "generated")
+    second = theirs.add(small_recipe(100_000), "generated")
+    tend_until(lambda: first.has_weights)
+    assert second.state == "waiting" and second.process is None
+    assert mine.place(first) == 0 and theirs.place(second) == 1
+    with pytest.raises(ValueError, match="still running"):
+        mine.add(small_recipe(10), "generated")
+    with pytest.raises(ValueError, match="still running"):
+        mine.resume()
+    with pytest.raises(ValueError, match="Run 1 is not over"):
+        mine.remove(1)
+    second.stop()  # leaves the queue
+    tend_until(lambda: second.ended, 5)
+    assert second.process is None
+    theirs.add(small_recipe(100_000), "generated")
+    assert theirs.current is not second and theirs.earlier == [second]
+    first.stop()
+    tend_until(lambda: first.ended, 15)
+    third = theirs.current
+    assert third is not None
+    tend_until(lambda: third.iteration > 0)
+    assert theirs.folder / "run-2" == third.folder.path
+
+    # Resumed, it waits for its turn again and continues where it was.
+    stopped = first.iteration
+    weights = mine.frozen_weights(first)
+    assert load_pretrained(weights).provenance["iteration"] == stopped
+    assert mine.resume() is first and mine.place(first) == 1
+    process = third.process
+    assert process is not None
+    theirs.close()
+    assert process.wait(5) and third.state == "stopped" and not theirs.folder.exists()
+    tend_until(lambda: first.iteration > stopped)
+    first.stop()
+    tend_until(lambda: first.ended, 15)
+    mine.remove(1)
+    assert mine.trainings == [] and not first.folder.path.exists() and weights.exists()
+    with pytest.raises(ValueError, match="There is no run 1"):
+        mine.remove(1)
+    with pytest.raises(ValueError, match="no run to resume"):
+        mine.resume()
+
+
+def test_a_training_whose_page_fell_silent_is_ended(tmp_path: Path) -> None:
+    queue = TrainingQueue()
+    session = TrainSession(tmp_path, queue)
+    training = session.add(small_recipe(100_000), "generated")
+    session.pulse.hear()
+
+    def step_taken() -> int:
+        session.pulse.hear()
+        session.tend()
+        return training.iteration
+
+    def ended() -> bool:
+        session.tend()
+        return training.ended
+
+    wait_until(step_taken)
+    process = training.process
+    assert process is not None
+    began = time.monotonic()
+    wait_until(ended, 15)
+    assert training.state == "lost" and not process.running
+    assert SILENCE_SECONDS - 0.5 < time.monotonic() - began < SILENCE_SECONDS + 3
+    assert queue.place(training) == 0
+    other = TrainSession(tmp_path / "other", queue).add(small_recipe(10), "generated")
+    assert queue.place(other) == 0
+
+
+def test_the_oldest_of_too_many_runs_makes_room(tmp_path: Path) -> None:
+    session = TrainSession(tmp_path, TrainingQueue())
+    for number in range(1, MOST_RUNS + 3):
+        training = session.add(small_recipe(10), "generated")
+        training.folder.path.mkdir(parents=True)
+        training.stop()
+        session.tend()
+        assert training.number == number
+    assert [one.number for one in session.trainings] == list(range(3, MOST_RUNS + 3))
+    assert not (tmp_path / "run-2").exists() and (tmp_path / "run-3").exists()
+
+
+def test_a_full_queue_leaves_a_session_as_it_was(tmp_path: Path) -> None:
+    queue = TrainingQueue(at_a_time=1, longest=0)
+    TrainSession(tmp_path / "other", queue).add(small_recipe(10), "generated")
+    session = TrainSession(tmp_path / "mine", queue)
+    with pytest.raises(ValueError, match="0 people are waiting"):
+        session.add(small_recipe(10), "generated")
+    assert session.trainings == [] and not session.busy
+
+
+def test_files_are_kept_in_the_sessions_folder(tmp_path: Path) -> None:
+    session = TrainSession(tmp_path / "mine", TrainingQueue())
+    path = session.keep("table.csv", b"1,2")
+    assert path.name == "table.csv" and path.read_bytes() == b"1,2"
+    assert path.is_relative_to(session.folder)
+    session.close()
+    assert not path.exists()
+
+
+# ---- all visitors
+
+
+def test_every_visitor_has_a_folder_and_is_tended(tmp_path: Path) -> None:
+    visitors = Visitors(tmp_path / "runs", TrainingQueue())
+    first, second = visitors.welcome(), visitors.welcome()
+    assert first.folder != second.folder
+    assert first.folder.parent == second.folder.parent == tmp_path / "runs"
+    training = first.add(small_recipe(100_000), "generated")
+
+    def step_taken() -> int:
+        first.pulse.hear()
+        return training.iteration
+
+    wait_until(step_taken)
+    process = training.process
+    visitors.dismiss(first)
+    assert process is not None and process.wait(5)
+    assert not first.folder.exists() and second.folder.exists()
+    visitors.dismiss(first)  # a second time changes nothing
+    visitors.close()
+    assert not second.folder.exists()
+
+
+def test_one_visitors_trouble_is_not_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    visitors = Visitors(tmp_path, TrainingQueue())
+    broken, sound = visitors.welcome(), visitors.welcome()
+    tended: list[str] = []
+
+    def fail() -> None:
+        tended.append("broken")
+        raise RuntimeError("a fault in the code")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(broken, "tend", fail)
+        patch.setattr(sound, "tend", lambda: tended.append("sound"))
+        wait_until(lambda: len(tended) > 5, 5)
+        visitors.close()
+    assert tended[:4] == ["broken", "sound", "broken", "sound"]
+    assert "a fault in the code" in caplog.text
+
+
+def test_a_folder_that_cannot_be_made_is_the_runs_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    visitors = Visitors(tmp_path / "file" / "runs", TrainingQueue())
+    training = visitors.welcome().add(small_recipe(10), "generated")
+    wait_until(lambda: training.ended, 15)
+    assert training.state == "failed" and "file" in training.live()["text"]
+    visitors.close()
+
+
+def test_the_limit_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAML_TRAINING_MINUTES", raising=False)
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert limit_from_environment() == 0
+    monkeypatch.setenv("SPACE_ID", "someone/space")
+    assert limit_from_environment() == 10
+    monkeypatch.setenv("MAML_TRAINING_MINUTES", "2.5")
+    assert limit_from_environment() == 2.5
+    for text in ("soon", "-1", "nan", "1e7"):
+        monkeypatch.setenv("MAML_TRAINING_MINUTES", text)
+        with pytest.raises(ValueError, match=f"must be a number of minutes; got '{text}'"):
+            limit_from_environment()
