@@ -186,6 +186,12 @@ class AdaptedLearner:
         """How many symbols it tells apart."""
         return len(self.names)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        tensors = [self._features, *(tensor for step in self._path for tensor in step)]
+        return sum(tensor.nbytes for tensor in tensors)
+
     def at_step(self, step: int) -> AdaptedLearner:
         """The same learner as it was after `step` steps.
 

@@ -56,14 +56,19 @@ def save_model(path: Path, model: MetaNetwork, provenance: Mapping[str, Any]) ->
         OSError: if the files cannot be written; whatever stood there before is left whole.
     """
     path = Path(path)
+    data, text = pack_model(model, provenance)
+    # Together: weights with another file's provenance beside them would be refused.
+    _write_together({path: data, path.with_suffix(".json"): text})
+
+
+def pack_model(model: MetaNetwork, provenance: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """The contents of the two files that `save_model` writes: `.safetensors` and `.json`."""
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     data = safetensors.torch.save(tensors, metadata=describe_network(model))
     record = {**provenance, "sha256": hashlib.sha256(data).hexdigest()}
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    # Together: weights with another file's provenance beside them would be refused.
-    _write_together({path: data, path.with_suffix(".json"): text.encode()})
+    return data, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def load_pretrained(

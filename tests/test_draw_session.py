@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from typing import Any
 
 import pytest
 import torch
-from drawings import BAR, CROSS, ROUND, document
+from drawings import BAR, CROSS, ROUND, TILTED, document, picture
+from PIL import Image
 
 from maml.model import MetaNetwork, build_model
 from maml.recipes import RECIPES
 from maml.sessions import draw_session
 from maml.sessions.answers import answer
-from maml.sessions.document import Document, Drawing, parse_document
-from maml.sessions.draw_session import DrawSession
+from maml.sessions.document import (
+    Document,
+    Drawing,
+    ForgottenDrawing,
+    Known,
+    parse_document,
+    parse_drawing,
+)
+from maml.sessions.draw_session import DrawSession, InkBudget
+from maml.sessions.export import pack_learner
+from maml.sessions.mixups import find_mixups
+from maml.sessions.refusal import Refusal
 
 
 def network(seed: int) -> MetaNetwork:
@@ -119,21 +132,114 @@ def test_ink_is_made_once(model: MetaNetwork, monkeypatch: pytest.MonkeyPatch) -
     assert made == ["fit", "fit", "frame", "frame"]
 
 
+def test_a_picture_without_ink_is_opened_once(
+    model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    real = Image.open
+
+    def counting(*args: Any, **settings: Any) -> Any:
+        opened.append(1)
+        return real(*args, **settings)
+
+    monkeypatch.setattr(Image, "open", counting)
+    broken = {"picture": "data:image/png;base64,AAAA"}
+    symbols = [{"name": "Round", "pad": ROUND, "examples": [broken]}, {"name": "X", "pad": CROSS}]
+    session = DrawSession()
+    first, second = (answer(parsed(symbols=symbols), session, model) for _ in range(2))
+    assert len(opened) == 1
+    (problem,) = first["problems"]
+    assert problem["reason"] == {"code": "picture_unreadable"} and second["problems"] == [problem]
+
+
+def test_a_budget_of_ink_is_kept_and_later_questions_go_on(model: MetaNetwork) -> None:
+    pictures = [{"picture": picture(TILTED, side=side)} for side in range(40, 50)]
+    symbols = [
+        {"name": "Round", "pad": ROUND},
+        {"name": "Cross", "examples": pictures[:5]},
+        {"name": "Other", "examples": pictures[5:]},
+    ]
+    asked, session = parsed(symbols=symbols), DrawSession()
+    budget = InkBudget(pictures=4, seconds=60.0)
+    waiting, ways = [], []
+    for _ in range(4):
+        news = answer(asked, session, model, budget=budget)
+        waiting.append(news["waiting"])
+        ways.append(len(news["symbols"]))
+        assert not news["problems"]
+    assert waiting == [6, 2, 0, 0] and ways == [2, 3, 3, 3]
+    slow = answer(asked, DrawSession(), model, budget=InkBudget(100, seconds=-1.0))
+    assert slow["waiting"] == 11 and "symbols" not in slow
+
+
+def test_ink_is_made_before_the_lock_is_taken(
+    model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = threading.Lock()
+    real = Drawing.ink
+
+    def checking(drawing: Drawing, framing: Any) -> Any:
+        assert not lock.locked()
+        return real(drawing, framing)
+
+    monkeypatch.setattr(Drawing, "ink", checking)
+    asked = parsed(symbols=[{"name": "A", "pad": ROUND}, {"name": "B", "pad": CROSS}], query=BAR)
+    assert answer(asked, DrawSession(), model, arithmetic=lock)["path"]
+    assert list(find_mixups(asked, DrawSession(), model, arithmetic=lock))
+    assert pack_learner(asked, DrawSession(), model, arithmetic=lock)
+
+
 def test_the_memory_of_a_session_stays_small(
     model: MetaNetwork, looked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(draw_session, "_KEPT_DRAWINGS", 6)
+    monkeypatch.setattr(draw_session, "_KEPT_DRAWINGS", 4)
     session = DrawSession()
     for steps in range(8):
         answer(parsed(steps=steps, query=[[[steps, 5], [100, 900]]]), session, model)
-    assert len(session.learners) == draw_session._KEPT_LEARNERS == 4
+    assert len(session.learners) == draw_session._KEPT_LEARNERS == 2
     assert len(session.inks) == len(session.seen) == 6
+    assert 6 * 28 * 28 * 4 < session.nbytes < 500_000
     kept = {key for _, key in session.seen}
     asked = [Drawing((((steps, 5.0), (100.0, 900.0)),)) for steps in range(8)]
     # The examples were used all the time, so the oldest queries went.
     assert looked == [2] + [1] * 8
-    assert [drawing.key in kept for drawing in asked] == [False] * 4 + [True] * 4
+    assert [one.key in kept for one in asked] == [False] * 4 + [True] * 4
 
 
-def test_a_whole_document_stays_in_memory() -> None:
-    assert draw_session._KEPT_DRAWINGS > 20 * 20 + 1
+def test_a_whole_document_stays_in_memory(model: MetaNetwork) -> None:
+    drawings = [{"strokes": [[[k, 10], [500, 900], [k, 990]]]} for k in range(60)]
+    symbols = [{"name": str(k), "examples": drawings[20 * k : 20 * k + 20]} for k in range(3)]
+    session = DrawSession()
+    asked = parsed(symbols=symbols)
+    answer(asked, session, model)
+    assert all(session.has_ink(model, one) for symbol in asked.symbols for one in symbol.drawings)
+
+
+def test_a_drawing_is_sent_once_and_named_by_its_number(model: MetaNetwork) -> None:
+    known: Known = OrderedDict()
+    whole = [
+        {"name": "Round", "examples": [{"strokes": ROUND, "id": 1}]},
+        {"name": "Cross", "examples": [{"strokes": CROSS, "id": 2}]},
+    ]
+    named = [
+        {"name": "Round", "examples": [{"same": 1}]},
+        {"name": "Cross", "examples": [{"same": 2}]},
+    ]
+    session = DrawSession()
+    with pytest.raises(ForgottenDrawing):
+        parse_document(document(symbols=named), known)
+    first = answer(parse_document(document(symbols=whole), known), session, model)
+    again = answer(parse_document(document(symbols=named), known), session, model)
+    assert again["probabilities"] == first["probabilities"]
+    # Another visitor's caches do not have it, and neither do other weights' inks.
+    with pytest.raises(ForgottenDrawing):
+        answer(parse_document(document(symbols=named), known), DrawSession(), model)
+    for number in (3, "1", None, [1], True, 1.0):
+        odd = [{"name": "Round", "examples": [{"same": number}]}]
+        with pytest.raises(ForgottenDrawing):
+            parse_document(document(symbols=odd), known)
+    with pytest.raises(Refusal):
+        parse_document(document(symbols=named))  # only with a memory
+    for k in range(3, 1200):
+        parse_drawing({"strokes": [[[k, k]]], "id": k}, (), known)
+    assert len(known) == 1000 and 1 not in known

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
+import io
 import json
 import socket
 import subprocess
@@ -14,7 +16,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from benchmarks.browser import ROOT, free_port, start_app, stop_app
 from maml.demo.gate import ENDPOINT, OTHER, QUESTION
@@ -187,6 +191,64 @@ demo.close(verbose=False)
 """
 
 
+def heavy_picture(seed: int) -> dict[str, str]:
+    """512 x 512 pixels of scribble in less than 40,000 characters."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("L", (512, 512), 255)
+    ImageDraw.Draw(image).line([tuple(p) for p in rng.integers(20, 490, (40, 2))], 0, 6)
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return {"picture": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()}
+
+
+def test_others_draw_on_while_somebodys_pictures_are_read(server: Server) -> None:
+    names = [f"symbol {k}" for k in range(20)]
+    symbols = [
+        {"name": name, "examples": [heavy_picture(20 * k + n) for n in range(20)]}
+        for k, name in enumerate(names)
+    ]
+    asked = document(symbols=symbols, query=[])
+    left: list[int] = []
+
+    def pictures() -> None:
+        for revision in range(3):
+            status, news = server.ask({**asked, "revision": revision}, "with-pictures-" * 2)
+            left.append(news["waiting"] if status == 200 else status)
+
+    thread = threading.Thread(target=pictures)
+    thread.start()
+    times = []
+    revision = 0
+    while thread.is_alive() or revision < 10:
+        began = time.monotonic()
+        revision += 1
+        assert server.ask(document(revision=revision), "the-others-" * 3)[0] == 200
+        times.append(time.monotonic() - began)
+    thread.join()
+    assert max(times) < 1.0
+    assert 400 > left[0] > left[1] > left[2] > 300
+
+
+def test_a_drawing_that_was_sent_is_named_by_its_number(server: Server) -> None:
+    token = "with-numbers-" * 2
+    whole = [
+        {"name": "cross", "examples": [{"strokes": CROSS, "id": 1}]},
+        {"name": "cup", "examples": [{"strokes": CUP, "id": 2}]},
+    ]
+    named = [
+        {"name": "cross", "examples": [{"same": 1}]},
+        {"name": "cup", "examples": [{"same": 2}]},
+    ]
+    forgotten = {"problems": [{"code": "forgotten_drawing"}]}
+    assert server.ask(document(symbols=named, revision=1), token) == (409, forgotten)
+    _, first = server.ask(document(symbols=whole, revision=2), token)
+    status, again = server.ask(document(symbols=named, revision=3), token)
+    assert status == 200 and again["probabilities"] == first["probabilities"]
+    assert server.ask(document(symbols=named), "somebody-else-" * 2) == (409, forgotten)
+    assert server.post("/sketchpad/leave", token)[0] == 204
+    assert server.ask(document(symbols=named, revision=4), token) == (409, forgotten)
+
+
 def test_two_thousand_questions_leave_no_component_and_no_memory_behind() -> None:
     question = {"visitor": TOKEN, "document": document()}
     run = subprocess.run(
@@ -237,6 +299,7 @@ def test_others_are_answered_while_large_bodies_arrive(server: Server) -> None:
     def flood() -> None:
         while not stop.is_set():
             server.post("/gradio_api/run/predict", points)
+            server.post("/sketchpad/answer", points)
 
     thread = threading.Thread(target=flood)
     thread.start()
@@ -244,7 +307,7 @@ def test_others_are_answered_while_large_bodies_arrive(server: Server) -> None:
         times = []
         for revision in range(20):
             began = time.monotonic()
-            assert server.ask(document(revision=revision), "the-others-" * 3)[0] == 200
+            assert server.ask(document(revision=revision), "undisturbed-" * 3)[0] == 200
             times.append(time.monotonic() - began)
             time.sleep(0.05)
         assert max(times) < 1.0
@@ -312,6 +375,20 @@ def test_visitors_are_forgotten_by_number_and_by_age() -> None:
     memory.visitor("a")
     memory.forget("a")
     assert len(memory) == 0
+
+
+def test_visitors_are_forgotten_by_the_size_of_their_caches() -> None:
+    memory = VisitorMemory(most_bytes=20 * 3136)
+    for name in "abc":
+        visitor = memory.visitor(name)
+        for k in range(9):
+            visitor.session.inks["fit", bytes([k])] = np.zeros((28, 28), np.float32)
+        memory.weigh(visitor)
+    assert len(memory) == 2 and memory.nbytes == 18 * 3136
+    first = visitor
+    memory.forget("c")
+    memory.weigh(first)  # its last answer came after it had left
+    assert memory.nbytes == 9 * 3136
 
 
 def test_weights_are_found_by_their_key_alone(tmp_path: Path) -> None:

@@ -87,8 +87,9 @@ def build_demo(weights: str | Path | None = None) -> SketchpadApp:
         return own if path is None else load(path, Path(path).stat().st_mtime_ns)
 
     weights_of_pages = OfferedWeights()
+    service = DrawService(load_model, weights_of_pages)
     with SketchpadApp(
-        DrawService(load_model, weights_of_pages),
+        service,
         title="MAML Sketchpad",
         analytics_enabled=False,
         delete_cache=(3600, 3600),
@@ -97,7 +98,7 @@ def build_demo(weights: str | Path | None = None) -> SketchpadApp:
         with gr.Tabs() as tabs:
             with gr.Tab(STRINGS["en"]["tab_draw"], id="draw") as draw_tab:
                 banner = WeightsBanner()
-                sketchpad = build_draw_tab(load_model)
+                sketchpad = build_draw_tab(load_model, service.arithmetic)
             with gr.Tab(STRINGS["en"]["tab_train"], id="train") as train_tab:
                 training = build_train_tab(session_weights, banner, tabs)
 

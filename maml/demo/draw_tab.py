@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import gradio as gr
@@ -12,11 +13,12 @@ from maml.sessions.answers import LoadModel, adapt_and_classify
 from maml.sessions.refusal import Refusal
 
 
-def build_draw_tab(load_model: LoadModel) -> Sketchpad:
+def build_draw_tab(load_model: LoadModel, arithmetic: AbstractContextManager[object]) -> Sketchpad:
     """Put the Draw tab's component and its public endpoint into the surrounding blocks.
 
     Args:
         load_model: gives the network; called with None.
+        arithmetic: held while the endpoint adapts and predicts.
 
     Returns:
         The sketchpad; its event ``language`` tells that the page's language changed.
@@ -27,7 +29,9 @@ def build_draw_tab(load_model: LoadModel) -> Sketchpad:
         symbols: list[dict[str, Any]], queries: list[dict[str, Any]], steps: int | None = None
     ) -> dict[str, Any]:
         try:
-            return adapt_and_classify(load_model(None), symbols, queries, steps)
+            return adapt_and_classify(
+                load_model(None), symbols, queries, steps, arithmetic=arithmetic
+            )
         except Refusal as refusal:
             raise gr.Error(worded(refusal.record, "en"), print_exception=False) from refusal
 

@@ -12,8 +12,10 @@ all that: the page posts its document, the answer is the response.
 | POST /sketchpad/leave | the visitor's token | 204; the page is being closed |
 
 A question is ``{"visitor": token, "weights": key or null, "document": {...}}``.  The page makes the
-token up when it opens.  What is refused has ``{"problems": [{"code": ...}]}``, with the status 400
-(unsound), 413 (too large) or 503 (too much to do; ask again).
+token up when it opens.  A drawing that has an ``"id"``, a number of the page's own, is remembered;
+``{"same": id}`` stands for it from then on, so that a stroke does not send everything again.  What
+is refused has ``{"problems": [{"code": ...}]}``, with the status 400 (unsound), 409 (a drawing is
+forgotten: send all of them whole), 413 (too large) or 503 (too much to do: ask again).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -33,7 +36,8 @@ from starlette.routing import Route
 
 from maml.model import MetaNetwork
 from maml.sessions.answers import LoadModel, answer
-from maml.sessions.document import Document, parse_document, parse_text
+from maml.sessions.document import Document, ForgottenDrawing, parse_document, parse_text
+from maml.sessions.draw_session import InkBudget
 from maml.sessions.export import pack_learner
 from maml.sessions.memory import OfferedWeights, Visitor, VisitorMemory, is_token
 from maml.sessions.mixups import find_mixups
@@ -49,12 +53,39 @@ _QUICK_WORKERS = 2
 _SLOW_WORKERS = 2
 _CHECKS = 2
 """Checks under way at a time."""
+_QUESTION_INK = InkBudget(pictures=20, seconds=0.5)
+_CHECK_INK = InkBudget(pictures=50, seconds=3.0)
+"""Most of the ink has been made for the page's questions before."""
 
 T = TypeVar("T")
 
 
 class Busy(Exception):
     """There is too much to do to begin with this in time."""
+
+
+class Overtaken(Exception):
+    """The page has asked a newer question since."""
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """The lock on arithmetic, for a question that is worth an answer while it is the newest."""
+
+    lock: threading.Lock
+    visitor: Visitor
+    revision: int
+    deadline: float
+
+    def __enter__(self) -> None:
+        if not self.lock.acquire(timeout=max(0.0, self.deadline - time.monotonic())):
+            raise Busy
+        if self.revision < self.visitor.newest:
+            self.lock.release()
+            raise Overtaken
+
+    def __exit__(self, *raised: object) -> None:
+        self.lock.release()
 
 
 class DrawService:
@@ -81,6 +112,11 @@ class DrawService:
         self._one_at_a_time = threading.Lock()
         self._checks = 0
 
+    @property
+    def arithmetic(self) -> threading.Lock:
+        """Held while anybody adapts or predicts."""
+        return self._one_at_a_time
+
     def routes(self) -> list[Route]:
         """The routes, for Gradio's app."""
         handlers = {
@@ -98,22 +134,20 @@ class DrawService:
 
     async def _answer(self, request: Request) -> Response:
         body = await request.body()
-        pool = self._pool_for(body)
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        news = await self._run(pool, deadline, self._answer_now, body, deadline)
-        return Response(status_code=204) if news is None else _json(news)
+        try:
+            news = await self._run(self._pool_for(body), deadline, self._answer_now, body, deadline)
+        except Overtaken:
+            return Response(status_code=204)
+        return _json(news)
 
-    def _answer_now(self, body: bytes, deadline: float) -> dict[str, Any] | None:
+    def _answer_now(self, body: bytes, deadline: float) -> dict[str, Any]:
         visitor, document, model = self._read(body)
         visitor.newest = max(visitor.newest, document.revision)
-        if not self._one_at_a_time.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise Busy
-        try:
-            if document.revision < visitor.newest:
-                return None
-            return answer(document, visitor.session, model)
-        finally:
-            self._one_at_a_time.release()
+        turn = _Turn(self._one_at_a_time, visitor, document.revision, deadline)
+        news = answer(document, visitor.session, model, budget=_QUESTION_INK, arithmetic=turn)
+        self.memory.weigh(visitor)
+        return news
 
     async def _check(self, request: Request) -> Response:
         body = await request.body()
@@ -121,13 +155,19 @@ class DrawService:
         visitor, document, model = await self._run(self._slow, deadline, self._read, body)
         if self._checks >= _CHECKS:
             raise Busy
-        records = find_mixups(document, visitor.session, model)
+        records = find_mixups(
+            document,
+            visitor.session,
+            model,
+            budget=_CHECK_INK,
+            arithmetic=self._one_at_a_time,
+        )
 
         async def lines() -> AsyncIterator[bytes]:
             self._checks += 1
             try:
                 loop = asyncio.get_running_loop()
-                while record := await loop.run_in_executor(self._slow, self._next, records):
+                while record := await loop.run_in_executor(self._slow, _next, records):
                     yield _text({"revision": document.revision, **record}) + b"\n"
             finally:
                 self._checks -= 1
@@ -135,13 +175,6 @@ class DrawService:
         return StreamingResponse(
             lines(), media_type="application/x-ndjson", headers={"X-Accel-Buffering": "no"}
         )
-
-    def _next(self, records: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
-        try:
-            with self._one_at_a_time:
-                return next(records, None)
-        except Refusal as refusal:
-            return {"problems": [refusal.record]}
 
     async def _export(self, request: Request) -> Response:
         body = await request.body()
@@ -151,8 +184,13 @@ class DrawService:
 
     def _export_now(self, body: bytes) -> bytes:
         visitor, document, model = self._read(body)
-        with self._one_at_a_time:
-            return pack_learner(document, visitor.session, model)
+        return pack_learner(
+            document,
+            visitor.session,
+            model,
+            budget=_CHECK_INK,
+            arithmetic=self._one_at_a_time,
+        )
 
     async def _leave(self, request: Request) -> Response:
         token = (await request.body()).decode("ascii", "replace")
@@ -166,14 +204,14 @@ class DrawService:
         question = parse_text(body.decode("utf-8"))
         if not isinstance(question, dict) or not is_token(question.get("visitor")):
             raise Refusal("no_visitor")
-        document = parse_document(question.get("document"))
         path = None
         if question.get("weights") is not None:
             path = self._weights.path(question["weights"])
             if path is None:
                 raise Refusal("weights_gone")
-        model = self._load_model(None if path is None else str(path))
-        return self.memory.visitor(question["visitor"]), document, model
+        visitor = self.memory.visitor(question["visitor"])
+        document = parse_document(question.get("document"), visitor.drawings)
+        return visitor, document, self._load_model(None if path is None else str(path))
 
     def _pool_for(self, body: bytes) -> ThreadPoolExecutor:
         return self._quick if len(body) <= _SMALL_QUESTION else self._slow
@@ -189,6 +227,13 @@ class DrawService:
         return await asyncio.get_running_loop().run_in_executor(pool, in_time)
 
 
+def _next(records: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+    try:
+        return next(records, None)
+    except Refusal as refusal:
+        return {"problems": [refusal.record]}
+
+
 def _refusing(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
     """Turns what a handler refuses into a response that the page can put into words."""
 
@@ -199,8 +244,12 @@ def _refusing(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
             return _problem(503, {"code": "busy"})
         except Refusal as refusal:
             return _problem(400, refusal.record)
+        except ForgottenDrawing:
+            return _problem(409, {"code": "forgotten_drawing"})
         except ClientDisconnect:
             return Response(status_code=204)
+        except OSError as error:
+            return _problem(507, {"code": "disk", "text": error.strerror or str(error)})
         except ValueError as error:
             return _problem(400, {"code": "refused_by_server", "text": str(error)})
 

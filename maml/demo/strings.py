@@ -161,6 +161,10 @@ _EN = {
     "wrong_ways": "These weights tell exactly {wanted} symbols apart, but {found} have drawings.",
     "no_finite_answer": "These weights give no finite answer. Train them further, or use others.",
     # the connection
+    "still_reading": "Reading pictures: {count} to go.",
+    "too_slow": "Refused: the drawings took more than {most:g} seconds to read; send fewer or "
+    "smaller pictures.",
+    "disk": "The server's disk does not take it: {text}.",
     "offline": "No connection. Your drawings are safe here; the answer comes when it is back.",
     "busy": "Many people are drawing just now. Your answer will come.",
     "no_visitor": "This page is out of date. Reload it; your drawings stay.",
@@ -303,6 +307,9 @@ _ZH = {
     "picture_blank": "图片中看不到线条。",
     "wrong_ways": "这套权重只能区分正好 {wanted} 个符号，而现在有 {found} 个符号有画。",
     "no_finite_answer": "这套权重给不出有限的回答。请继续训练，或换用其他权重。",
+    "still_reading": "正在读取图片：还剩 {count} 幅。",
+    "too_slow": "未被接受：读取这些画超过了 {most:g} 秒；请发送更少或更小的图片。",
+    "disk": "服务器的磁盘无法写入：{text}。",
     "offline": "连接中断。你的画在这里是安全的；恢复连接后会给出答案。",
     "busy": "现在画画的人很多，请稍候，答案会来的。",
     "no_visitor": "本页已过期，请重新加载；你的画不会丢失。",

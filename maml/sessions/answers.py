@@ -6,6 +6,7 @@ import base64
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,28 +23,42 @@ from maml.sessions.document import (
     parse_document,
     parse_drawings,
 )
-from maml.sessions.draw_session import DrawSession, require_ways
+from maml.sessions.draw_session import ANY_INK, DrawSession, InkBudget, require_ways
 from maml.sessions.refusal import Refusal
 
 LARGEST_QUERIES = 100
+_ENDPOINT_SECONDS = 10.0
+"""How long the endpoint may take to make all ink."""
+_FREELY: AbstractContextManager[object] = nullcontext()
 
 LoadModel = Callable[[str | None], MetaNetwork]
 """Gives the network for a session's weights: None for the app's own, else a checkpoint's path."""
 
 
-def answer(document: Document, session: DrawSession, model: MetaNetwork) -> dict[str, Any]:
+def answer(
+    document: Document,
+    session: DrawSession,
+    model: MetaNetwork,
+    *,
+    budget: InkBudget = ANY_INK,
+    arithmetic: AbstractContextManager[object] = _FREELY,
+) -> dict[str, Any]:
     """Adapt to what was taught and answer what was asked.
 
     Args:
         document: what the page sent.
         session: the visitor's memory; gains inks, features and learners.
         model: the starting point.
+        budget: of ink to make for this question.
+        arithmetic: entered for adapting and answering, once all ink is made: a lock, so that
+            threads do not wait for each other within every operation.
 
     Returns:
         What the page shows, ready for JSON; numbers that are not finite are None.
 
         * Always: ``revision``; ``steps``; ``inks`` of the drawings that the page has not seen;
-          ``problems``, coded.
+          ``problems``, coded; ``waiting``, how many drawings the budget did not reach and the
+          answer leaves out.  To ask again answers with more of them.
         * With a query: ``query_ink``.
         * With two symbols: their ids as ``symbols``, ``threshold``, ``trajectory``,
           ``adapted_ms``, ``answered_ms``.
@@ -51,12 +66,13 @@ def answer(document: Document, session: DrawSession, model: MetaNetwork) -> dict
           step; ``unknown``; ``leader`` and ``winner``, ids.  No winner means none of these.
     """
     began = time.perf_counter()
-    symbols, problems = session.sound(document, model)
+    symbols, problems, waiting = session.sound(document, model, budget)
     steps = model.inner.evaluation_steps if document.steps is None else document.steps
     news: dict[str, Any] = {
         "revision": document.revision,
         "steps": steps,
         "problems": problems,
+        "waiting": waiting,
         "inks": _unseen_inks(document, session, model),
     }
     if document.query is not None:
@@ -68,30 +84,31 @@ def answer(document: Document, session: DrawSession, model: MetaNetwork) -> dict
     except Refusal as refusal:
         problems.append(refusal.record)
         return news
-    learner = session.learner(model, symbols, steps)
-    adapted = time.perf_counter()
-    news |= {
-        "symbols": [symbol.id for symbol in symbols],
-        "threshold": model.unknown_threshold,
-        "trajectory": _trajectory(learner.trajectory),
-        "adapted_ms": 1000 * (adapted - began),
-    }
-    if document.query is not None:
-        query = session.features(model, [document.query])
-        path = learner.path_of_features(query)[:, 0]
-        unknown = float(learner.unknown_of_features(query)[0])
-        news["path"] = [_rounded(row) for row in path.tolist()]
-        if path[-1].isfinite().all() and math.isfinite(unknown):
-            leader = symbols[int(path[-1].argmax())].id
-            news |= {
-                "probabilities": news["path"][-1],
-                "unknown": round(unknown, 4),
-                "leader": leader,
-                "winner": None if unknown > model.unknown_threshold else leader,
-            }
-        else:
-            problems.append({"code": "no_finite_answer"})
-    news["answered_ms"] = 1000 * (time.perf_counter() - adapted)
+    with arithmetic:
+        learner = session.learner(model, symbols, steps)
+        adapted = time.perf_counter()
+        news |= {
+            "symbols": [symbol.id for symbol in symbols],
+            "threshold": model.unknown_threshold,
+            "trajectory": _trajectory(learner.trajectory),
+            "adapted_ms": 1000 * (adapted - began),
+        }
+        if document.query is not None:
+            query = session.features(model, [document.query])
+            path = learner.path_of_features(query)[:, 0]
+            unknown = float(learner.unknown_of_features(query)[0])
+            news["path"] = [_rounded(row) for row in path.tolist()]
+            if path[-1].isfinite().all() and math.isfinite(unknown):
+                leader = symbols[int(path[-1].argmax())].id
+                news |= {
+                    "probabilities": news["path"][-1],
+                    "unknown": round(unknown, 4),
+                    "leader": leader,
+                    "winner": None if unknown > model.unknown_threshold else leader,
+                }
+            else:
+                problems.append({"code": "no_finite_answer"})
+        news["answered_ms"] = 1000 * (time.perf_counter() - adapted)
     return news
 
 
@@ -105,6 +122,8 @@ def adapt_and_classify(
     symbols: list[dict[str, Any]],
     queries: list[dict[str, Any]],
     steps: int | None = None,
+    *,
+    arithmetic: AbstractContextManager[object] = _FREELY,
 ) -> dict[str, Any]:
     """Adapt to examples and name drawings; what the API's endpoint of the same name does.
 
@@ -113,6 +132,7 @@ def adapt_and_classify(
         symbols: 2 to 20 of ``{"name": "...", "examples": [drawing, ...]}``, 1 to 20 examples each.
         queries: 1 to 100 drawings.
         steps: gradient steps, 0 to 20; None takes those the weights were trained for.
+        arithmetic: as for `answer`.
 
     Returns:
         ``names``; ``answers``, one a query: ``name`` (the likeliest symbol, or None for none of
@@ -124,20 +144,23 @@ def adapt_and_classify(
     """
     document = parse_document({"version": VERSION, "symbols": symbols, "steps": steps})
     session = DrawSession()
+    deadline = time.monotonic() + _ENDPOINT_SECONDS
     for place, symbol in enumerate(document.symbols, 1):
         where = {"code": "in_symbol", "number": place}
         if not symbol.drawings:
             raise Refusal("no_example", where=[where])
         for number, drawing in enumerate(symbol.drawings, 1):
-            _ink(session, model, drawing, where, {"code": "in_example", "number": number})
+            place_of_it = where, {"code": "in_example", "number": number}
+            _ink(session, model, drawing, deadline, *place_of_it)
     require_ways(document.symbols, model)
     drawings = parse_drawings(queries, "in_query_number", 1, LARGEST_QUERIES)
     inks = [
-        _ink(session, model, drawing, {"code": "in_query_number", "number": number})
+        _ink(session, model, drawing, deadline, {"code": "in_query_number", "number": number})
         for number, drawing in enumerate(drawings, 1)
     ]
-    learner = session.learner(model, document.symbols, document.steps)
-    prediction = learner.predict(torch.from_numpy(np.stack(inks)))
+    with arithmetic:
+        learner = session.learner(model, document.symbols, document.steps)
+        prediction = learner.predict(torch.from_numpy(np.stack(inks)))
     return {
         "names": list(learner.names),
         "answers": [
@@ -158,8 +181,14 @@ def adapt_and_classify(
 
 
 def _ink(
-    session: DrawSession, model: MetaNetwork, drawing: Drawing, *where: dict[str, Any]
+    session: DrawSession,
+    model: MetaNetwork,
+    drawing: Drawing,
+    deadline: float,
+    *where: dict[str, Any],
 ) -> NDArray[np.float32]:
+    if time.monotonic() > deadline:
+        raise Refusal("too_slow", most=_ENDPOINT_SECONDS)
     try:
         return session.ink(model, drawing)
     except Refusal as refusal:
@@ -175,8 +204,11 @@ def _unseen_inks(
     for symbol, place in document.unseen:
         if symbol not in owners or place >= len(owners[symbol].drawings):
             continue
+        drawing = owners[symbol].drawings[place]
+        if not session.has_ink(model, drawing):
+            continue
         try:
-            ink = session.ink(model, owners[symbol].drawings[place])
+            ink = session.ink(model, drawing)
         except Refusal:
             continue
         inks.append({"symbol": symbol, "drawing": place, "ink": _encode(ink)})

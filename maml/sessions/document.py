@@ -13,8 +13,8 @@ import io
 import json
 import re
 import reprlib
-import warnings
 from array import array
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from maml.config import LARGEST_WAYS, Framing
 from maml.drawing import image_to_ink, strokes_to_image
@@ -70,7 +70,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 Where = tuple[dict[str, Any], ...]
 """A place in a document, outermost part first; each part a record that can be worded."""
 
+Known = OrderedDict[int, bytes]
+"""Keys of drawings by the numbers that a page gives them, those used last at the end."""
+_LARGEST_KNOWN = 1000
+
 Strokes = tuple[tuple[tuple[float, float], ...], ...]
+
+
+class ForgottenDrawing(Exception):
+    """A question names a drawing that the server does not remember: it has to be sent whole."""
 
 
 # ---- the checked document ----------------------------------------------------------------------
@@ -83,14 +91,18 @@ class Drawing:
     Args:
         strokes: each a tuple of (x, y), x to the right and y downwards; empty for a picture.
         picture: PNG, JPEG or WebP; None for strokes.
+        digest: the key of a drawing whose content is not at hand; None where it is.
     """
 
     strokes: Strokes = ()
     picture: bytes | None = None
+    digest: bytes | None = None
 
     @cached_property
     def key(self) -> bytes:
         """A digest of the content: equal drawings have equal keys."""
+        if self.digest is not None:
+            return self.digest
         digest = hashlib.blake2b(digest_size=16)
         if self.picture is not None:
             digest.update(b"picture" + self.picture)
@@ -105,32 +117,34 @@ class Drawing:
 
         Raises:
             Refusal: if a picture cannot be opened, is too large, or is blank.
+            ForgottenDrawing: if there is only a digest.
         """
+        if self.digest is not None:
+            raise ForgottenDrawing
         if self.picture is None:
             return strokes_to_image([np.asarray(stroke) for stroke in self.strokes], framing)
+        # A file is somebody's: whatever its decoders raise means that it cannot be read.
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                image = Image.open(io.BytesIO(self.picture), formats=("PNG", "JPEG", "WEBP"))
-                if max(image.size) > LARGEST_PICTURE_SIDE:
-                    raise Refusal(
-                        "picture_too_large",
-                        most=LARGEST_PICTURE_SIDE,
-                        found=f"{image.size[0]} × {image.size[1]}",
-                    )
-                image.load()
-        except (
-            UnidentifiedImageError,
-            OSError,
-            SyntaxError,
-            Image.DecompressionBombError,
-            Image.DecompressionBombWarning,
-        ) as error:
+            image = Image.open(io.BytesIO(self.picture), formats=("PNG", "JPEG", "WEBP"))
+            if max(image.size) > LARGEST_PICTURE_SIDE:
+                raise Refusal(
+                    "picture_too_large",
+                    most=LARGEST_PICTURE_SIDE,
+                    found=f"{image.size[0]} × {image.size[1]}",
+                )
+            image.load()
+            image.getexif()
+            image.convert("RGBA")
+        except Refusal:
+            raise
+        except Exception as error:
             raise Refusal("picture_unreadable") from error
         try:
             return image_to_ink(image, framing)
         except ValueError as error:
             raise Refusal("picture_blank") from error
+        except Exception as error:
+            raise Refusal("picture_unreadable") from error
 
 
 @dataclass(frozen=True)
@@ -173,21 +187,23 @@ class Document:
 # ---- checking ----------------------------------------------------------------------------------
 
 
-def parse_document(value: object) -> Document:
+def parse_document(value: object, known: Known | None = None) -> Document:
     """Check a document and make it immutable.
 
     Args:
         value: what JSON gave.
+        known: digests of drawings by the page's ids for them; gains those that the document brings.
 
     Raises:
         Refusal: says what is wrong, and where.
+        ForgottenDrawing: if the document names a drawing that is not known.
     """
     document = _mapping(value, (_part("in_document"),))
     version = document.get("version")
     if version != VERSION:
         raise Refusal("wrong_version", wanted=VERSION, found=_short(version))
     symbols = tuple(
-        _symbol(symbol, place)
+        _symbol(symbol, place, known)
         for place, symbol in enumerate(
             _list(document.get("symbols"), (_part("in_symbols"),), LARGEST_WAYS), 1
         )
@@ -231,19 +247,41 @@ def language_of(value: object) -> Language:
     return cast(Language, language) if language in get_args(Language) else "en"
 
 
-def parse_drawing(value: object, where: Where) -> Drawing:
+def parse_drawing(value: object, where: Where, known: Known | None = None) -> Drawing:
     """Check one drawing: ``{"strokes": [[[x, y], ...], ...]}`` or ``{"picture": "data:..."}``.
+
+    With `known` it may have an ``id`` to be remembered by; ``{"same": id}`` stands for it later.
 
     Raises:
         Refusal: says what is wrong.
+        ForgottenDrawing: if it names a drawing that is not known.
     """
     drawing = _mapping(value, where)
+    if known is not None and "same" in drawing:
+        return _known(drawing["same"], known)
     if "picture" in drawing:
-        return Drawing(picture=_picture(drawing["picture"], where))
-    strokes = _strokes(drawing.get("strokes"), where)
-    if not strokes:
-        raise Refusal("no_stroke", where=list(where))
-    return Drawing(strokes)
+        read = Drawing(picture=_picture(drawing["picture"], where))
+    else:
+        read = Drawing(_strokes(drawing.get("strokes"), where))
+        if not read.strokes:
+            raise Refusal("no_stroke", where=list(where))
+    number = drawing.get("id")
+    if known is not None and type(number) is int and 0 <= number <= LARGEST_NUMBER:
+        known[number] = read.key
+        known.move_to_end(number)
+        while len(known) > _LARGEST_KNOWN:
+            known.popitem(last=False)
+    return read
+
+
+def _known(number: object, known: Known) -> Drawing:
+    if type(number) is not int:
+        raise ForgottenDrawing
+    try:
+        known.move_to_end(number)
+        return Drawing(digest=known[number])
+    except KeyError:
+        raise ForgottenDrawing from None
 
 
 def parse_drawings(value: object, code: str, least: int, most: int) -> tuple[Drawing, ...]:
@@ -262,13 +300,13 @@ def parse_drawings(value: object, code: str, least: int, most: int) -> tuple[Dra
     return tuple(parse_drawing(one, (_part(code, number),)) for number, one in enumerate(found, 1))
 
 
-def _symbol(value: object, place: int) -> Symbol:
+def _symbol(value: object, place: int, known: Known | None) -> Symbol:
     where = (_part("in_symbol", place),)
     symbol = _mapping(value, where)
     name = _name(symbol.get("name"), where)
     examples = _list(symbol.get("examples", []), (*where, _part("in_examples")), LARGEST_DRAWINGS)
     drawings = [
-        parse_drawing(drawing, (*where, _part("in_example", number)))
+        parse_drawing(drawing, (*where, _part("in_example", number)), known)
         for number, drawing in enumerate(examples, 1)
     ]
     pad = _strokes(symbol.get("pad", []), (*where, _part("in_pad")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,29 +17,69 @@ from torch import Tensor
 from maml.adapt import AdaptedLearner, adapt_features
 from maml.config import Framing
 from maml.data.episodes import as_ink_batch
+from maml.drawing import INK_SIZE
 from maml.model import MetaNetwork
 from maml.sessions.document import Document, Drawing, Symbol
 from maml.sessions.refusal import Refusal
 
-_KEPT_LEARNERS = 4
-_KEPT_DRAWINGS = 500  # more than a document can hold
+_KEPT_LEARNERS = 2
+_KEPT_DRAWINGS = 40
+"""Drawings that are remembered beside those of the latest document."""
+
+
+@dataclass(frozen=True)
+class InkBudget:
+    """How much ink one question may have made.
+
+    Args:
+        pictures: how many; opening one takes up to an eighth of a second.
+        seconds: after which no further drawing is begun.
+    """
+
+    pictures: int
+    seconds: float
+
+
+ANY_INK = InkBudget(10_000, 3600.0)
+"""For a program of one's own."""
 
 
 @dataclass(eq=False)
 class DrawSession:
     """Caches that make a stroke cost one prediction and no more.
 
+    Several threads may use one, as long as only one of them at a time calls `features` and what
+    builds on it.
+
     Args:
-        inks: pictures (28, 28) by framing and content of a drawing.
+        inks: pictures (28, 28) by framing and content of a drawing; for a picture that gives none,
+            the refusal's record.
         seen: `MetaNetwork.features` of a drawing by network and content.
         learners: adapted learners by network, steps and content of all drawings.
+        kept: how many drawings are remembered; `sound` fits it to the document.
     """
 
-    inks: OrderedDict[tuple[Framing, bytes], NDArray[np.float32]] = field(
+    inks: OrderedDict[tuple[Framing, bytes], NDArray[np.float32] | dict[str, Any]] = field(
         default_factory=OrderedDict
     )
     seen: OrderedDict[tuple[MetaNetwork, bytes], Tensor] = field(default_factory=OrderedDict)
     learners: OrderedDict[tuple[Any, ...], AdaptedLearner] = field(default_factory=OrderedDict)
+    kept: int = 500
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes the caches hold."""
+        learners = list(self.learners.values())
+        return (
+            len(self.inks) * 4 * INK_SIZE**2
+            + sum(one.nbytes for one in list(self.seen.values())[:1]) * len(self.seen)
+            + sum(learner.nbytes for learner in learners)
+        )
+
+    def has_ink(self, model: MetaNetwork, drawing: Drawing) -> bool:
+        """Whether `ink` has nothing left to make."""
+        return (model.framing, drawing.key) in self.inks
 
     def ink(self, model: MetaNetwork, drawing: Drawing) -> NDArray[np.float32]:
         """The ink of a drawing as a network sees it, made once.
@@ -46,13 +88,20 @@ class DrawSession:
             Refusal: if the drawing is a picture that gives none.
         """
         key = (model.framing, drawing.key)
-        ink = self.inks.get(key)
+        with self._lock:
+            ink = self.inks.get(key)
+            if ink is not None:
+                self.inks.move_to_end(key)
         if ink is None:
-            ink = drawing.ink(model.framing)
-            self.inks[key] = ink
-            _forget_oldest(self.inks, _KEPT_DRAWINGS)
-        else:
-            self.inks.move_to_end(key)
+            try:
+                ink = drawing.ink(model.framing)
+            except Refusal as refusal:
+                ink = refusal.record
+            with self._lock:
+                self.inks[key] = ink
+                _forget_oldest(self.inks, self.kept)
+        if isinstance(ink, dict):
+            raise Refusal(**ink)
         return ink
 
     @torch.no_grad()
@@ -66,7 +115,7 @@ class DrawSession:
         for one in drawings:
             self.seen.move_to_end((model, one.key))
         features = torch.stack([self.seen[model, one.key] for one in drawings])
-        _forget_oldest(self.seen, _KEPT_DRAWINGS)
+        _forget_oldest(self.seen, self.kept)
         return features
 
     def adapted(
@@ -99,35 +148,48 @@ class DrawSession:
         return learner
 
     def sound(
-        self, document: Document, model: MetaNetwork
-    ) -> tuple[tuple[Symbol, ...], list[dict[str, Any]]]:
+        self, document: Document, model: MetaNetwork, budget: InkBudget = ANY_INK
+    ) -> tuple[tuple[Symbol, ...], list[dict[str, Any]], int]:
         """The symbols with those of their drawings that have ink, and what the others lack.
 
         Returns:
-            The symbols that are left with a drawing, and a coded problem for each drawing that is
-            left out.
+            The symbols that are left with a drawing; a coded problem for each drawing that is left
+            out; and how many drawings the budget did not reach.
         """
+        began = time.monotonic()
+        drawings = [drawing for symbol in document.symbols for drawing in symbol.drawings]
+        with self._lock:
+            self.kept = len(drawings) + _KEPT_DRAWINGS
+            known = {one.key for one in drawings if self.has_ink(model, one)}
+        pictures = waiting = 0
         symbols: list[Symbol] = []
         problems: list[dict[str, Any]] = []
         for symbol in document.symbols:
-            drawings: list[Drawing] = []
+            left: list[Drawing] = []
             for number, drawing in enumerate(symbol.drawings, 1):
+                if drawing.key not in known:
+                    pictures += drawing.picture is not None
+                    if pictures > budget.pictures or time.monotonic() - began > budget.seconds:
+                        waiting += 1
+                        continue
+                    known.add(drawing.key)
                 try:
                     self.ink(model, drawing)
                 except Refusal as refusal:
+                    reason = refusal.record
                     problems.append(
                         {
                             "code": "left_out",
                             "name": symbol.name,
                             "number": number,
-                            "reason": refusal.record,
+                            "reason": reason,
                         }
                     )
                 else:
-                    drawings.append(drawing)
-            if drawings:
-                symbols.append(Symbol(symbol.id, symbol.name, tuple(drawings)))
-        return tuple(symbols), problems
+                    left.append(drawing)
+            if left:
+                symbols.append(Symbol(symbol.id, symbol.name, tuple(left)))
+        return tuple(symbols), problems, waiting
 
 
 def require_ways(symbols: Sequence[Symbol], model: MetaNetwork) -> None:

@@ -6,13 +6,14 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata, resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from maml.model import MetaNetwork
 from maml.sessions.document import Document
-from maml.sessions.draw_session import DrawSession, require_ways
+from maml.sessions.draw_session import ANY_INK, DrawSession, InkBudget, require_ways
 from maml.sessions.refusal import Refusal
 
 _REQUIREMENTS = (
@@ -57,8 +58,20 @@ of these symbols.
 """
 
 
-def pack_learner(document: Document, session: DrawSession, model: MetaNetwork) -> bytes:
+_FREELY: AbstractContextManager[object] = nullcontext()
+
+
+def pack_learner(
+    document: Document,
+    session: DrawSession,
+    model: MetaNetwork,
+    *,
+    budget: InkBudget = ANY_INK,
+    arithmetic: AbstractContextManager[object] = _FREELY,
+) -> bytes:
     """Pack the adapted network so that it runs elsewhere.
+
+    `budget` and `arithmetic` are as for `maml.sessions.answers.answer`.
 
     Returns:
         A zip of `adapted.safetensors`, as `AdaptedLearner.save` writes it, the program `run.py`,
@@ -68,10 +81,11 @@ def pack_learner(document: Document, session: DrawSession, model: MetaNetwork) -
         Refusal: if fewer than two symbols have drawings, or not as many as the network serves, or
             if the adapted network holds values that are not finite.
     """
-    symbols, _ = session.sound(document, model)
+    symbols, _, _ = session.sound(document, model, budget)
     require_ways(symbols, model)
     # Adapted anew: a learner that the session remembers may have the names of before a renaming.
-    learner = session.adapted(model, symbols, document.steps)
+    with arithmetic:
+        learner = session.adapted(model, symbols, document.steps)
     package = resources.files("maml")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "adapted.safetensors"

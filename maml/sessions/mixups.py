@@ -5,24 +5,34 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 from maml.model import MetaNetwork
 from maml.sessions.document import Document, Drawing, Symbol
-from maml.sessions.draw_session import DrawSession, require_ways
+from maml.sessions.draw_session import ANY_INK, DrawSession, InkBudget, require_ways
 from maml.sessions.refusal import Refusal
 
 _REPORT_EVERY = 0.25
 _SURE = 0.8
+_FREELY: AbstractContextManager[object] = nullcontext()
 
 
 def find_mixups(
-    document: Document, session: DrawSession, model: MetaNetwork
+    document: Document,
+    session: DrawSession,
+    model: MetaNetwork,
+    *,
+    budget: InkBudget = ANY_INK,
+    arithmetic: AbstractContextManager[object] = _FREELY,
 ) -> Iterator[dict[str, Any]]:
     """Leave each drawing out in turn, adapt to the others and ask about it.
 
     A symbol's only drawing is never left out: there would be nothing to recognise it from.
+
+    `budget` and `arithmetic` are as for `maml.sessions.answers.answer`; others get their turn after
+    each drawing.
 
     Yields:
         How far the check is (``done`` of ``total``), a few times a second.  The last record also
@@ -34,7 +44,7 @@ def find_mixups(
     Raises:
         Refusal: if the network cannot tell apart as many symbols as have drawings.
     """
-    symbols, _ = session.sound(document, model)
+    symbols, _, _ = session.sound(document, model, budget)
     require_ways(symbols, model)
     trials = [
         (way, symbol, drawing)
@@ -49,8 +59,10 @@ def find_mixups(
     oddest: dict[str, Any] | None = None
     reported = time.perf_counter()
     for done, (way, symbol, drawing) in enumerate(trials):
-        learner = session.adapted(model, without(symbols, symbol, drawing), document.steps)
-        shares = learner.path_of_features(session.features(model, [drawing]))[-1, 0]
+        others = without(symbols, symbol, drawing)
+        with arithmetic:
+            learner = session.adapted(model, others, document.steps)
+            shares = learner.path_of_features(session.features(model, [drawing]))[-1, 0]
         if not shares.isfinite().all():
             raise Refusal("no_finite_answer")
         probability = float(shares[way])

@@ -64,8 +64,10 @@
   function question(doc) {
     const unseen = doc.symbols.flatMap((symbol) => D.drawingsOf(symbol)
       .flatMap((drawing, place) => (inkOf(drawing) ? [] : [[symbol.id, place]])));
-    return { weights: weights(), text: JSON.stringify({ version: D.VERSION, revision, language,
-      symbols: doc.symbols, query: doc.query, steps: doc.steps, unseen }) };
+    const symbols = doc.symbols.map((symbol) => ({ id: symbol.id, name: symbol.name,
+      drawings: D.drawingsOf(symbol) }));
+    return { weights: weights(), document: { version: D.VERSION, revision, language, symbols,
+      query: doc.query, steps: doc.steps, unseen } };
   }
 
   /** The key of this page's own weights; null for the shipped ones. */
@@ -127,6 +129,17 @@
     if (news.problems.length) view.message(worded(news.problems), "bad");
     view.showAnswer(answer);
     root.dataset.answered = String(news.revision);
+    readOn(news);
+  }
+
+  let reading = false;
+
+  /** Many new pictures take more than one question to read. */
+  function readOn(news) {
+    if (news.waiting) view.message(t("still_reading", { count: news.waiting }));
+    else if (reading && !news.problems.length) view.message("");
+    reading = news.waiting > 0;
+    if (reading && news.revision === revision) ask();
   }
 
   // ---- changing ------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
  * Of each kind of question one is under way, and the latest of those that came meanwhile waits.  A
  * question that gets no answer (no connection, or a server with too much to do) is asked again until
  * it is answered or a newer one takes its place.
+ *
+ * A drawing is sent once, with a number of this page's own; then the number stands for it.
  */
 const SketchServer = (() => {
   "use strict";
@@ -21,11 +23,39 @@ const SketchServer = (() => {
   const visitor = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(24))))
     .replaceAll("+", "-").replaceAll("/", "_");
 
-  function post(name, question, signal) {
-    const body = `{"visitor":${JSON.stringify(visitor)},"weights":` +
-      `${JSON.stringify(question.weights)},"document":${question.text}}`;
-    return fetch(address(name), { method: "POST", body, signal, cache: "no-store",
-      headers: { "Content-Type": "application/json" } });
+  const numbers = new WeakMap(); // strokes or picture -> number
+  const known = new Set(); // numbers of the drawings that the server has
+  let drawn = 0;
+
+  function numberOf(drawing) {
+    const whole = drawing.strokes ?? drawing;
+    if (!numbers.has(whole)) numbers.set(whole, (drawn += 1));
+    return numbers.get(whole);
+  }
+
+  /** The text of a question, and the numbers of the drawings that it brings. */
+  function written({ weights, document }) {
+    const brought = [];
+    const symbols = document.symbols.map(({ id, name, drawings }) => ({ id, name,
+      examples: drawings.map((drawing) => {
+        const number = numberOf(drawing);
+        if (known.has(number)) return { same: number };
+        brought.push(number);
+        return { ...drawing, id: number };
+      }) }));
+    const text = JSON.stringify({ visitor, weights, document: { ...document, symbols } });
+    return { text, brought };
+  }
+
+  async function post(name, question, signal) {
+    const { text, brought } = written(question);
+    const response = await fetch(address(name), { method: "POST", body: text, signal,
+      cache: "no-store", headers: { "Content-Type": "application/json" } });
+    if (response.status === 409 && known.size) {
+      known.clear();
+      return post(name, question, signal);
+    }
+    return { response, brought };
   }
 
   /** What a response says went wrong, as coded problems. */
@@ -89,8 +119,13 @@ const SketchServer = (() => {
    * `again` may help. */
   async function attempt(question) {
     try {
-      const response = await post("answer", question, AbortSignal.timeout(LONGEST_ANSWER));
-      if (response.status === 200) return { news: await response.json() };
+      const signal = AbortSignal.timeout(LONGEST_ANSWER);
+      const { response, brought } = await post("answer", question, signal);
+      if (response.status === 200) {
+        const news = await response.json();
+        if (!news.waiting) brought.forEach((number) => known.add(number));
+        return { news };
+      }
       if (response.ok) return { news: null };
       const again = [429, 502, 503, 504].includes(response.status);
       return { problems: await problemsOf(response), again };
@@ -102,7 +137,7 @@ const SketchServer = (() => {
   /** Start a check; `onRecord` gets each record as it comes. */
   async function check(question, onRecord, signal) {
     try {
-      const response = await post("check", question, signal);
+      const { response } = await post("check", question, signal);
       if (!response.ok) return onRecord({ problems: await problemsOf(response) });
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = "";
@@ -121,7 +156,7 @@ const SketchServer = (() => {
   /** The adapted network as a file, or the problems. */
   async function exported(question) {
     try {
-      const response = await post("export", question);
+      const { response } = await post("export", question);
       if (!response.ok) return { problems: await problemsOf(response) };
       return { file: await response.blob() };
     } catch {
