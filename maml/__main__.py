@@ -93,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
         "--episodes", type=int, help="pre-training episodes, instead of the recipe's"
     )
     train.add_argument("--seed", type=int, help="instead of the recipe's")
+    train.add_argument(
+        "--engine",
+        choices=["batched", "higher"],
+        help="what takes the inner steps, instead of the recipe's; the figures are the same up to "
+        "rounding",
+    )
     train.add_argument("--save-every", type=float, default=30, metavar="SECONDS")
     train.add_argument(
         "--threads",
@@ -242,6 +248,9 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         training = dataclasses.replace(training, pretraining=pretraining)
     if _source(options)[0] == "quickdraw":
         training = dataclasses.replace(training, split="doodles")
+    if options.engine is not None:
+        inner = dataclasses.replace(training.inner, engine=options.engine)
+        training = dataclasses.replace(training, inner=inner)
     seed = recipe.seed if options.seed is None else options.seed
     return dataclasses.replace(recipe, training=training, seed=seed)
 

@@ -1,42 +1,48 @@
 """The inner loop, the learner it makes, and that learner's answers.
 
 `inner_loop` is the only place that takes an inner step; training, evaluation, command line and app
-all go through it.
+all go through it.  Its tensors have a leading dimension of tasks; one task is a batch of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import higher
 import torch
 from torch import Tensor, nn
 
+from maml.batched import Patches, evaluation_mode, own_buffers, prepare, run_tasks
 from maml.config import LARGEST_STEPS, require_whole
 from maml.data.episodes import SupportSet, as_ink_batch
 from maml.learner_file import LearnerState, read_learner, write_learner
 from maml.model import MetaNetwork, SketchNet
 
+_PICTURES_AT_ONCE = {"cpu": 200, "cuda": 8192}
+
 
 @dataclass(frozen=True, eq=False)
 class InnerState:
-    """The task network between two inner steps.
+    """The tasks' networks between two inner steps.
 
     Args:
         step: steps taken so far.
-        network: the patched task network; calling it uses the tensors of this step.
-        tensors: its adapted tensors.
-        loss: support loss, scalar; None after the last step, where it is not needed to go on.
-        logits: (n, ways) of the support set; None likewise.
+        tensors: the adapted tensors, each (tasks, ...).
+        answer: the networks themselves, from features (tasks, m, ...) to logits (tasks, m, ways);
+            only until the next step is taken.
+        losses: support loss of each task (tasks,); None after the last step, where it is not needed
+            to go on.
+        logits: (tasks, n, ways) of the support sets; None likewise.
     """
 
     step: int
-    network: Any
     tensors: list[Tensor]
-    loss: Tensor | None
+    answer: Callable[[Tensor], Tensor]
+    losses: Tensor | None
     logits: Tensor | None
 
 
@@ -51,65 +57,180 @@ def inner_loop(
     second_order: bool = True,
     measure_last: bool = False,
 ) -> Iterator[InnerState]:
-    """Adapt a copy of the model's task network, one gradient step at a time.
+    """Adapt a copy of the model's task network to each task, one gradient step at a time.
 
     Args:
-        model: the starting point; left untouched.
-        features: `model.stem` of the support images, (n, ...).
-        labels: int64 (n,).
-        ways: number of classes.
+        model: the starting point; left untouched.  `model.inner.engine` takes the steps.
+        features: `model.stem` of the support images, (tasks, n, ...).
+        labels: int64 (tasks, n).
+        ways: number of classes of every task.
         steps: gradient steps to take.
         differentiable: keep the graph back to the model's parameters (training).
         second_order: differentiate through the inner gradients too; else first-order MAML.
         measure_last: evaluate the support loss after the last step as well.
 
     Yields:
-        The state before the first step and after each step: `steps + 1` states.  A state's network
-        moves on with the next; keep `tensors` to come back to it.
+        The state before the first step and after each step: `steps + 1` states.
 
     Source: MAML, arXiv 1703.03400, Algorithm 2, lines 5 to 8.
     """
+    second_order = differentiable and second_order
+    if model.inner.engine == "higher" and len(features) > 1:
+        each = [
+            inner_loop(model, *one, ways, steps, differentiable=differentiable,
+                       second_order=second_order, measure_last=measure_last)
+            for one in zip(features.split(1), labels.split(1), strict=True)
+        ]  # fmt: skip
+        yield from map(_side_by_side, zip(*each, strict=True))
+        return
     network, start = model.task_network(ways)
-    network.train(model.normalisation == "batch")
-    optimiser = torch.optim.SGD(
-        [{"params": [tensor]} for tensor in network.parameters()], lr=model.inner.rate
-    )
-    callback = None if second_order else _detach
-    with (
-        torch.enable_grad(),
-        higher.innerloop_ctx(
-            network,
-            optimiser,
-            copy_initial_weights=not differentiable,
-            track_higher_grads=differentiable,
-        ) as (patched, differentiable_optimiser),
-    ):
-        if not differentiable:
-            start = [tensor.detach().clone() for tensor in start]
-        # higher passes over tensors that ask for no gradient; constants have to adapt as well.
-        start = [tensor if tensor.requires_grad else tensor.requires_grad_() for tensor in start]
-        patched.update_params(start)
-        for step in range(steps + 1):
-            loss = logits = None
-            if step < steps or measure_last:
-                logits = patched(features)
-                loss = model.support_loss(logits, labels)
-            yield InnerState(step, patched, list(patched.parameters()), loss, logits)
-            if step < steps:
-                differentiable_optimiser.step(
-                    loss,
-                    override={"lr": _rates(model, step, len(start), differentiable)},
-                    grad_callback=callback,
+    if not differentiable:
+        start = [tensor.detach().clone() for tensor in start]
+    engine = _HigherEngine if model.inner.engine == "higher" else _BatchedEngine
+    tasks: _Engine = engine(model, network, start, features, differentiable, second_order)
+    for step in range(steps + 1):
+        losses = logits = None
+        if step < steps or measure_last:
+            with torch.enable_grad():
+                logits = tasks.answer(tasks.support)
+                losses = model.support_loss(logits, labels)
+        yield InnerState(step, tasks.tensors, tasks.answer, losses, logits)
+        if step < steps:
+            assert losses is not None
+            rates = model.rates(step, len(start), ways)
+            with torch.enable_grad():
+                tasks.descend(
+                    losses, rates if differentiable else [rate.detach() for rate in rates]
                 )
+
+
+def tasks_at_once(model: MetaNetwork, pictures: int) -> int:
+    """How many tasks of so many pictures each go through the inner loop best together.
+
+    On a processor larger batches fall out of its caches: 32 tasks of the notebook's take as long
+    together as in groups of four, and six times the memory.
+    """
+    if model.inner.engine == "higher":
+        return 1
+    limit = _PICTURES_AT_ONCE.get(next(model.parameters()).device.type, _PICTURES_AT_ONCE["cpu"])
+    return max(1, limit // pictures)
+
+
+class _Engine(Protocol):
+    """The networks of several tasks: they answer, and take gradient steps."""
+
+    support: Tensor | Patches
+
+    @property
+    def tensors(self) -> list[Tensor]: ...
+
+    def answer(self, features: Tensor | Patches) -> Tensor: ...
+
+    def descend(self, losses: Tensor, rates: list[Tensor]) -> None: ...
+
+
+class _BatchedEngine:
+    """All tasks at once, by `torch.autograd.grad` on tensors (tasks, ...)."""
+
+    def __init__(
+        self,
+        model: MetaNetwork,
+        network: nn.Module,
+        start: list[Tensor],
+        features: Tensor,
+        differentiable: bool,
+        second_order: bool,
+    ) -> None:
+        self.network = network
+        self.batch_statistics = model.normalisation == "batch"
+        self.differentiable, self.second_order = differentiable, second_order
+        self.support = prepare(network, features) if self.batch_statistics else features
+        tasks = len(features)
+        self.tensors = [_adaptable(tensor.expand(tasks, *tensor.shape)) for tensor in start]
+
+    def answer(self, features: Tensor | Patches) -> Tensor:
+        return run_tasks(
+            self.network, self.tensors, features, batch_statistics=self.batch_statistics
+        )
+
+    def descend(self, losses: Tensor, rates: list[Tensor]) -> None:
+        # No two tasks share any of these tensors: the gradient of the sum is each task's own.
+        gradients = torch.autograd.grad(
+            losses.sum(), self.tensors, create_graph=self.second_order, materialize_grads=True
+        )
+        with torch.set_grad_enabled(self.differentiable):
+            self.tensors = [
+                _adaptable(tensor - rate * gradient)
+                for tensor, rate, gradient in zip(self.tensors, rates, gradients, strict=True)
+            ]
+
+
+class _HigherEngine:
+    """One task, by the library `higher`: the reference."""
+
+    def __init__(
+        self,
+        model: MetaNetwork,
+        network: nn.Module,
+        start: list[Tensor],
+        features: Tensor,
+        differentiable: bool,
+        second_order: bool,
+    ) -> None:
+        optimiser = torch.optim.SGD(
+            [{"params": [tensor]} for tensor in network.parameters()], lr=model.inner.rate
+        )
+        with (
+            evaluation_mode(network, batch_statistics=model.normalisation == "batch"),
+            higher.innerloop_ctx(
+                network,
+                optimiser,
+                copy_initial_weights=not differentiable,
+                track_higher_grads=differentiable,
+            ) as (self._network, self._optimiser),
+        ):  # What stays after this context is a copy; nothing is ever put back.
+            self._network.update_params([_adaptable(tensor) for tensor in start])
+        self.support: Tensor | Patches = features
+        self._callback = None if second_order else _detach
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [tensor[None] for tensor in self._network.parameters()]
+
+    def answer(self, features: Tensor | Patches) -> Tensor:
+        assert isinstance(features, Tensor)
+        logits: Tensor = self._network(features[0])
+        return logits[None]
+
+    def descend(self, losses: Tensor, rates: list[Tensor]) -> None:
+        self._optimiser.step(losses[0], override={"lr": rates}, grad_callback=self._callback)
+
+
+def _adaptable(tensor: Tensor) -> Tensor:
+    """Constants, such as a bias that starts from zero, adapt as well."""
+    return tensor if tensor.requires_grad else tensor.requires_grad_()
 
 
 def _detach(gradients: list[Tensor]) -> list[Tensor]:
     return [gradient.detach() for gradient in gradients]
 
 
-def _rates(model: MetaNetwork, step: int, tensors: int, differentiable: bool) -> list[Tensor]:
-    rates = model.rates(step, tensors)
-    return rates if differentiable else [rate.detach() for rate in rates]
+def _side_by_side(states: tuple[InnerState, ...]) -> InnerState:
+    """The states of single tasks as one state of all of them."""
+
+    def joined(parts: list[Tensor | None]) -> Tensor | None:
+        found = [part for part in parts if part is not None]
+        return torch.cat(found) if found else None
+
+    return InnerState(
+        states[0].step,
+        [torch.cat(tensors) for tensors in zip(*(state.tensors for state in states), strict=True)],
+        lambda features: torch.cat(
+            [state.answer(one) for state, one in zip(states, features.split(1), strict=True)]
+        ),
+        joined([state.losses for state in states]),
+        joined([state.logits for state in states]),
+    )
 
 
 @dataclass(frozen=True)
@@ -148,38 +269,141 @@ class Prediction:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class AdaptedTasks:
+    """A model adapted to several tasks of one size.  Answering changes nothing.
+
+    Args:
+        model: what was adapted.
+        ways: of every task.
+        features: of the support sets, (tasks, n, ...).
+        labels: int64 (tasks, n).
+        path: the adapted tensors (tasks, ...) after each step, step 0 first.
+        losses: support losses, (steps + 1, tasks).
+        accuracies: of the support sets, (steps + 1, tasks), in [0, 1].
+    """
+
+    model: MetaNetwork
+    ways: int
+    features: Tensor
+    labels: Tensor
+    path: list[list[Tensor]]
+    losses: Tensor
+    accuracies: Tensor
+
+    @property
+    def steps(self) -> int:
+        """Inner steps taken."""
+        return len(self.path) - 1
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The layers that `path` gives the tensors of."""
+        return self.model.task_network(self.ways)[0]
+
+    @torch.no_grad()
+    def probabilities(self, features: Tensor, step: int, *, transductive: bool = False) -> Tensor:
+        """Calibrated probabilities (tasks, m, ways) of queries (tasks, m, ...) after `step` steps.
+
+        Args:
+            features: `model.features` of the queries.
+            step: in [0, steps].
+            transductive: normalise each task's queries together.  Only for figures that are to be
+                compared with published ones; with frozen statistics it changes nothing.
+        """
+        by_batch = self.model.normalisation == "batch"
+        logits = run_tasks(
+            self.network,
+            self.path[step],
+            features,
+            self._support_statistics(step) if by_batch and not transductive else None,
+            batch_statistics=by_batch and transductive,
+        )
+        shots = self.labels.shape[1] / self.ways
+        return (logits / self.model.temperature(self.ways, shots)).softmax(dim=-1)
+
+    def path_of_features(self, features: Tensor, *, transductive: bool = False) -> Tensor:
+        """`probabilities` after each step, (steps + 1, tasks, m, ways), step 0 first."""
+        return torch.stack(
+            [
+                self.probabilities(features, step, transductive=transductive)
+                for step in range(self.steps + 1)
+            ]
+        )
+
+    @torch.no_grad()
+    def embeddings(self, features: Tensor, step: int) -> Tensor:
+        """A `SketchNet`'s unit vectors (tasks, m, dimensions) after `step` steps."""
+        assert isinstance(self.network, nn.Sequential)
+        body = self.network[:-1]  # All but the head, whose weight and bias come last.
+        return run_tasks(body, self.path[step][:-2], features, batch_statistics=False)
+
+    def _support_statistics(self, step: int) -> dict[str, Tensor]:
+        """What lone queries are normalised by: the running statistics that a pass over the support
+        set leaves with momentum 1."""
+        if step not in self._statistics:
+            buffers = own_buffers(self.network, len(self.features))
+            run_tasks(self.network, self.path[step], self.features, buffers, batch_statistics=True)
+            self._statistics[step] = buffers
+        return self._statistics[step]
+
+    @cached_property
+    def _statistics(self) -> dict[int, dict[str, Tensor]]:
+        return {}
+
+
+def adapt_tasks(
+    model: MetaNetwork, features: Tensor, labels: Tensor, ways: int, steps: int
+) -> AdaptedTasks:
+    """Adapt to several tasks of one size.
+
+    Args:
+        model: the starting point; left untouched.
+        features: `model.features` of the support sets, (tasks, n, ...).
+        labels: int64 (tasks, n), every way present.
+        ways: of every task.
+        steps: inner steps.
+    """
+    path, losses, accuracies = [], [], []
+    for state in inner_loop(
+        model, features, labels, ways, steps, differentiable=False, measure_last=True
+    ):
+        assert state.losses is not None and state.logits is not None
+        path.append([tensor.detach() for tensor in state.tensors])
+        losses.append(state.losses.detach())
+        accuracies.append((state.logits.argmax(dim=2) == labels).float().mean(dim=1))
+    return AdaptedTasks(
+        model, ways, features, labels, path, torch.stack(losses), torch.stack(accuracies)
+    )
+
+
 class AdaptedLearner:
     """A model adapted to one support set.  Predicting changes nothing.
+
+    Args:
+        tasks: a batch of this one task.
+        names: the ways' names.
+        steps: inner steps to answer after, at most those of `tasks`.
 
     Attributes:
         names: the ways' names.
         steps: inner steps taken.
         trajectory: one `AdaptationStep` a step, step 0 first.
-        model: what was adapted.
     """
 
-    def __init__(
-        self,
-        model: MetaNetwork,
-        network: nn.Module,
-        path: list[list[Tensor]],
-        trajectory: tuple[AdaptationStep, ...],
-        features: Tensor,
-        labels: Tensor,
-        names: tuple[str, ...],
-    ) -> None:
-        self.model = model
+    def __init__(self, tasks: AdaptedTasks, names: tuple[str, ...], steps: int) -> None:
         self.names = names
-        self.trajectory = trajectory
-        self._network = network
-        self._path = path
-        self._features = features
-        self._labels = labels
+        self.steps = steps
+        self._tasks = tasks
+        losses, accuracies = tasks.losses[:, 0].tolist(), tasks.accuracies[:, 0].tolist()
+        self.trajectory = tuple(
+            AdaptationStep(step, losses[step], accuracies[step]) for step in range(steps + 1)
+        )
 
     @property
-    def steps(self) -> int:
-        """Inner steps taken."""
-        return len(self._path) - 1
+    def model(self) -> MetaNetwork:
+        """What was adapted."""
+        return self._tasks.model
 
     @property
     def ways(self) -> int:
@@ -189,7 +413,8 @@ class AdaptedLearner:
     @property
     def nbytes(self) -> int:
         """Bytes of its tensors."""
-        tensors = [self._features, *(tensor for step in self._path for tensor in step)]
+        tasks = self._tasks
+        tensors = [tasks.features, *(tensor for step in tasks.path for tensor in step)]
         return sum(tensor.nbytes for tensor in tensors)
 
     def at_step(self, step: int) -> AdaptedLearner:
@@ -199,17 +424,8 @@ class AdaptedLearner:
             ValueError: if it never took that many steps.
         """
         require_whole(f"step of a learner that took {self.steps} steps", step, 0, self.steps)
-        return AdaptedLearner(
-            self.model,
-            self._network,
-            self._path[: step + 1],
-            self.trajectory[: step + 1],
-            self._features,
-            self._labels,
-            self.names,
-        )
+        return AdaptedLearner(self._tasks, self.names, step)
 
-    @torch.no_grad()
     def predict(self, images: object) -> Prediction:
         """Name drawings.
 
@@ -224,57 +440,44 @@ class AdaptedLearner:
         """
         features = self._see(images)
         return Prediction(
-            probabilities=self._probabilities(self._logits(features, self.steps)),
+            probabilities=self._tasks.probabilities(features[None], self.steps)[0],
             unknown=self.unknown_of_features(features),
             names=self.names,
             unknown_threshold=self.model.unknown_threshold,
         )
 
-    @torch.no_grad()
     def predict_path(self, images: object) -> Tensor:
         """Probabilities after each inner step, (steps + 1, m, ways), step 0 first."""
         return self.path_of_features(self._see(images))
 
-    @torch.no_grad()
     def path_of_features(self, features: Tensor, *, transductive: bool = False) -> Tensor:
-        """`predict_path` for queries whose `model.features` are known already.
-
-        Args:
-            features: (m, ...).
-            transductive: normalise the queries together.  Only for figures that are to be compared
-                with published ones; with frozen statistics it changes nothing.
-        """
-        return torch.stack(
-            [
-                self._probabilities(self._logits(features, step, transductive))
-                for step in range(self.steps + 1)
-            ]
-        )
+        """`predict_path` for queries (m, ...) whose `model.features` are known already."""
+        path = self._tasks.path_of_features(features[None], transductive=transductive)
+        return path[: self.steps + 1, 0]
 
     @torch.no_grad()
     def unknown_of_features(self, features: Tensor) -> Tensor:
         """`Prediction.unknown` (m,) for queries whose `model.features` are known already."""
         if not isinstance(self.model, SketchNet):
-            return 1 - self._probabilities(self._logits(features, self.steps)).amax(dim=1)
+            return 1 - self._tasks.probabilities(features[None], self.steps)[0].amax(dim=1)
         return (self.unknown_terms_of_features(features) @ self.model.unknown_weights).sigmoid()
 
     @torch.no_grad()
     def unknown_terms_of_features(self, features: Tensor) -> Tensor:
         """What a `SketchNet`'s "none of these" score weighs up (m, 7), see its `unknown_terms`."""
         assert isinstance(self.model, SketchNet)
-        self._network.eval()
         queries, support = (
-            self._network(part, params=self._path[-1], embed=True)
-            for part in (features, self._features)
+            self._tasks.embeddings(part, self.steps)[0]
+            for part in (features[None], self._tasks.features)
         )
-        return self.model.unknown_terms(queries, support, self._labels)
+        return self.model.unknown_terms(queries, support, self._tasks.labels[0])
 
     def state_dict(self) -> dict[str, Tensor]:
         """The adapted tensors of the task network by name, for safetensors."""
-        names = [name for name, _ in self._network.named_parameters()]
+        names = [name for name, _ in self._tasks.network.named_parameters()]
         return {
-            name: tensor.detach().clone().contiguous()
-            for name, tensor in zip(names, self._path[-1], strict=True)
+            name: tensor[0].clone().contiguous()
+            for name, tensor in zip(names, self._tasks.path[self.steps], strict=True)
         }
 
     def save(self, path: str | Path) -> None:
@@ -287,11 +490,13 @@ class AdaptedLearner:
             ValueError: if the learner holds values that are not finite.
             OSError: if the file cannot be written; what stood there before stays whole.
         """
+        tasks = self._tasks
+        taken = [[tensor[0] for tensor in tensors] for tensors in tasks.path[: self.steps + 1]]
         trajectory = [(record.loss, record.accuracy) for record in self.trajectory]
         write_learner(
             Path(path),
             LearnerState(
-                self.model, self._path, trajectory, self._features, self._labels, self.names
+                self.model, taken, trajectory, tasks.features[0], tasks.labels[0], self.names
             ),
         )
 
@@ -308,36 +513,23 @@ class AdaptedLearner:
                 not a learner.
         """
         state = read_learner(Path(path))
-        model = state.model.to(device)
-        network, _ = model.task_network(len(state.names))
-        return cls(
-            model,
-            higher.patch.monkeypatch(network, track_higher_grads=False),
-            [[tensor.to(device) for tensor in tensors] for tensors in state.path],
-            tuple(AdaptationStep(step, *found) for step, found in enumerate(state.trajectory)),
-            state.features.to(device),
-            state.labels.to(device),
-            state.names,
+        losses, accuracies = torch.tensor(state.trajectory, dtype=torch.float64).T[..., None]
+        tasks = AdaptedTasks(
+            state.model.to(device),
+            len(state.names),
+            state.features[None].to(device),
+            state.labels[None].to(device),
+            [[tensor[None].to(device) for tensor in tensors] for tensors in state.path],
+            losses,
+            accuracies,
         )
+        return cls(tasks, state.names, len(state.path) - 1)
 
+    @torch.no_grad()
     def _see(self, images: object) -> Tensor:
-        batch = as_ink_batch(images).to(self._features.device)
-        self.model.eval()
-        return self.model.features(batch)
-
-    def _logits(self, features: Tensor, step: int, transductive: bool = False) -> Tensor:
-        tensors = self._path[step]
-        if self.model.normalisation == "batch" and not transductive:
-            # With momentum 1 the running statistics become the support set's.
-            self._network.train()
-            self._network(self._features, params=tensors)
-        self._network.train(self.model.normalisation == "batch" and transductive)
-        logits: Tensor = self._network(features, params=tensors)
-        return logits
-
-    def _probabilities(self, logits: Tensor) -> Tensor:
-        shots = len(self._labels) / self.ways
-        return (logits / self.model.temperature(self.ways, shots)).softmax(dim=-1)
+        batch = as_ink_batch(images).to(self._tasks.features.device)
+        with evaluation_mode(self.model):
+            return self.model.features(batch)
 
 
 def adapt(model: MetaNetwork, support: SupportSet, steps: int | None = None) -> AdaptedLearner:
@@ -360,8 +552,7 @@ def adapt(model: MetaNetwork, support: SupportSet, steps: int | None = None) -> 
     require_whole("steps", steps, 0, LARGEST_STEPS)
     device = next(model.parameters()).device
     labels = support.labels.to(device)
-    model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), evaluation_mode(model):
         features = model.features(support.images.to(device))
     return adapt_features(model, features, labels, support.names, steps)
 
@@ -370,14 +561,5 @@ def adapt_features(
     model: MetaNetwork, features: Tensor, labels: Tensor, names: tuple[str, ...], steps: int
 ) -> AdaptedLearner:
     """`adapt` to support features (n, ...) whose labels (n,) are known to be sound."""
-    path: list[list[Tensor]] = []
-    trajectory: list[AdaptationStep] = []
-    for state in inner_loop(
-        model, features, labels, len(names), steps, differentiable=False, measure_last=True
-    ):
-        assert state.loss is not None and state.logits is not None
-        path.append([tensor.detach() for tensor in state.tensors])
-        hits = state.logits.argmax(dim=1) == labels
-        trajectory.append(AdaptationStep(state.step, state.loss.item(), hits.float().mean().item()))
-        network = state.network
-    return AdaptedLearner(model, network, path, tuple(trajectory), features, labels, names)
+    tasks = adapt_tasks(model, features[None], labels[None], len(names), steps)
+    return AdaptedLearner(tasks, names, steps)

@@ -139,7 +139,7 @@ def load_training(path: Path, model: MetaNetwork, settings: MetaTraining) -> Tra
         CheckpointError: if the file is broken, or was made with other settings.
     """
     metadata, tensors = read_tensors(path)
-    if metadata.get("settings") != json.dumps(to_plain(settings)):
+    if not _same_settings(metadata.get("settings", "null"), settings):
         raise CheckpointError(
             f"{path} belongs to a run with other settings; resume with the settings it was started "
             "with, or choose another folder."
@@ -155,6 +155,16 @@ def load_training(path: Path, model: MetaNetwork, settings: MetaTraining) -> Tra
     if state is None or not _is_generator_state(state):
         raise CheckpointError(f"{path} does not hold the state of a random generator.")
     return TrainingState(parts["moment"], state, _iteration(path, metadata))
+
+
+def _same_settings(text: str, settings: MetaTraining) -> bool:
+    """Whether a state's settings are these; older states do not name the inner loop's engine."""
+    try:
+        kept = json.loads(text)
+        kept["inner"].setdefault("engine", settings.inner.engine)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return bool(kept == json.loads(json.dumps(to_plain(settings))))
 
 
 def load_training_iteration(path: Path) -> int:

@@ -11,6 +11,7 @@ Framing = Literal["fit", "frame"]
 Split = Literal["alphabets", "notebook", "doodles"]
 Part = Literal["train", "choose", "test"]
 Precision = Literal["float32", "bfloat16"]
+Engine = Literal["batched", "higher"]
 
 LARGEST_WAYS = 20
 """Symbols an adapted learner may tell apart."""
@@ -95,6 +96,9 @@ class InnerLoop:
         learned_rates: one rate for each tensor and step, learned in the outer loop (MAML++,
             arXiv 1810.09502, "LSLR"; steps beyond `steps` use the last one's).
         second_order: differentiate through the inner gradients; else first-order MAML.
+        engine: what takes the inner steps: "batched" (several tasks at once) or "higher" (the
+            library of that name, task by task: the reference).  Both give the same figures up to
+            rounding.
     """
 
     steps: int = 5
@@ -102,6 +106,7 @@ class InnerLoop:
     rate: float = 0.1
     learned_rates: bool = False
     second_order: bool = True
+    engine: Engine = "batched"
 
     def __post_init__(self) -> None:
         require_whole("inner steps", self.steps, 1, LARGEST_STEPS)
@@ -109,6 +114,7 @@ class InnerLoop:
         _require_positive("inner rate", self.rate)
         _require_flag("learned_rates", self.learned_rates)
         _require_flag("second_order", self.second_order)
+        _require_one_of("engine", self.engine, Engine)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from maml.adapt import AdaptedLearner, adapt_features
+from maml.adapt import AdaptedLearner, adapt_features, adapt_tasks, tasks_at_once
+from maml.batched import evaluation_mode
 from maml.config import LARGEST_SEED, LARGEST_STEPS, EpisodeShape, require_whole
 from maml.data.characters import CharacterSet
 from maml.data.episodes import EpisodeSampler
@@ -48,10 +51,11 @@ class EvaluationResult:
 
 
 class FeatureTable:
-    """`model.features` of every drawing of a set, computed once where drawings do not touch.
+    """`model.features` of the drawings of a set, each computed once, when it is first asked for.
 
     Args:
-        model: of frozen statistics; for others the pictures themselves are kept.
+        model: of frozen statistics; for others, whose drawings touch, the pictures themselves are
+            given out.
         data: the drawings.
     """
 
@@ -61,22 +65,43 @@ class FeatureTable:
         self.device = next(model.parameters()).device
         self._images = torch.from_numpy(data.images)
         self._table: Tensor | None = None
-        if model.normalisation == "frozen":
-            flat = self._images.flatten(0, 1)
-            rows = [self._stem(flat[at : at + _BATCH]) for at in range(0, len(flat), _BATCH)]
-            self._table = torch.cat(rows).unflatten(0, tuple(self._images.shape[:2]))
+        self._known = torch.zeros(self._images.shape[:2], dtype=torch.bool)
 
     @torch.no_grad()
     def _stem(self, images: Tensor) -> Tensor:
-        self.model.eval()
-        return self.model.features(images[:, None].to(self.device).float().div(255))
+        with evaluation_mode(self.model):
+            return self.model.features(images[:, None].to(self.device).float().div(255))
+
+    def prepare(self, rows: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Compute what is to be asked for in few large passes.
+
+        Args:
+            rows: characters (ways,) and drawings (ways, k) of each call to come.
+        """
+        if self.model.normalisation == "batch":
+            return
+        wanted = torch.zeros_like(self._known)
+        for characters, drawings in rows:
+            wanted[characters[:, None], drawings] = True
+        places = (wanted & ~self._known).nonzero()
+        for some in places.split(_BATCH):
+            characters, drawings = some.unbind(dim=1)
+            features = self._stem(self._images[characters, drawings])
+            if self._table is None:
+                # Memory that is never written to is never taken.
+                self._table = features.new_empty(*self._known.shape, *features.shape[1:])
+            self._table[characters.to(self.device), drawings.to(self.device)] = features
+        self._known |= wanted
 
     def __call__(self, characters: Tensor, drawings: Tensor) -> Tensor:
         """Features (ways, k, ...) of drawings (ways, k) of characters (ways,)."""
-        if self._table is not None:
-            return self._table[characters[:, None], drawings]
-        images = self._images[characters[:, None], drawings]
-        return self._stem(images.flatten(0, 1)).unflatten(0, tuple(drawings.shape))
+        if self.model.normalisation == "batch":
+            images = self._images[characters[:, None], drawings]
+            return self._stem(images.flatten(0, 1)).unflatten(0, tuple(drawings.shape))
+        if not bool(self._known[characters[:, None], drawings].all()):
+            self.prepare([(characters, drawings)])
+        assert self._table is not None
+        return self._table[characters.to(self.device)[:, None], drawings.to(self.device)]
 
 
 def evaluate(
@@ -132,30 +157,45 @@ def evaluate_table(
     require_whole("seed", seed, 0, LARGEST_SEED)
     sampler = EpisodeSampler(table.data, torch.Generator().manual_seed(seed))
     query_table = query_table or table
-    accuracies, by_step, losses, tops, hits = [], [], [], [], []
-    for _ in range(tasks):
-        characters, drawings = sampler.sample_rows(shape)
-        learner = adapt_task(model, table(characters, drawings[:, : shape.shots]), steps)
-        targets = torch.arange(learner.ways, device=table.device).repeat_interleave(shape.queries)
-        queries = query_table(characters, drawings[:, shape.shots :]).flatten(0, 1)
-        path = learner.path_of_features(queries, transductive=transductive)
-        right = path.argmax(dim=-1) == targets
-        by_step.append(right.float().mean(dim=1).cpu().numpy())
-        accuracies.append(float(by_step[-1][-1]))
-        losses.append(functional.nll_loss(path[-1].clamp(min=1e-12).log(), targets).item())
-        tops.append(path[-1].amax(dim=1).cpu().numpy())
-        hits.append(right[-1].cpu().numpy())
-    mean, interval = mean_and_interval(np.array(accuracies))
+    rows = [sampler.sample_rows(shape) for _ in range(tasks)]
+    table.prepare((characters, drawings[:, : shape.shots]) for characters, drawings in rows)
+    query_table.prepare((characters, drawings[:, shape.shots :]) for characters, drawings in rows)
+    right_by_step, losses, tops, hits = [], [], [], []
+    for group in _alike(rows, tasks_at_once(model, shape.ways * shape.drawings)):
+        support = torch.stack([table(one, each[:, : shape.shots]) for one, each in group])
+        queries = torch.stack([query_table(one, each[:, shape.shots :]) for one, each in group])
+        ways = support.shape[1]
+        slots = torch.arange(ways, device=table.device)
+        labels = slots.repeat_interleave(shape.shots).expand(len(group), -1)
+        adapted = adapt_tasks(model, support.flatten(1, 2), labels, ways, steps)
+        targets = slots.repeat_interleave(shape.queries)
+        path = adapted.path_of_features(queries.flatten(1, 2), transductive=transductive)
+        right = path.argmax(dim=-1) == targets  # (steps + 1, tasks, queries)
+        right_by_step.append(right.float().mean(dim=2).cpu().numpy())
+        likelihoods = path[-1].clamp(min=1e-12).log()
+        losses += [functional.nll_loss(one, targets).item() for one in likelihoods]
+        tops.append(path[-1].amax(dim=2).flatten().cpu().numpy())
+        hits.append(right[-1].flatten().cpu().numpy())
+    by_step = np.concatenate(right_by_step, axis=1)
+    mean, interval = mean_and_interval(by_step[-1])
     return EvaluationResult(
         protocol=str(shape),
         accuracy=mean,
         interval=interval,
         tasks=tasks,
         loss=float(np.mean(losses)),
-        accuracy_by_step=tuple(float(value) for value in np.mean(by_step, axis=0)),
+        accuracy_by_step=tuple(float(value) for value in by_step.mean(axis=1)),
         calibration_error=calibration_error(np.concatenate(tops), np.concatenate(hits)),
         transductive=transductive,
     )
+
+
+def _alike(rows: list[tuple[Tensor, Tensor]], count: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Neighbouring tasks of as many ways, at most `count` together."""
+    for _, alike in itertools.groupby(rows, lambda row: len(row[0])):
+        group = list(alike)
+        for start in range(0, len(group), count):
+            yield group[start : start + count]
 
 
 def adapt_task(

@@ -12,6 +12,7 @@ Normalisation is a policy with a name, `MetaNetwork.normalisation`:
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from maml.batched import ScaleShift, UnitLength
 from maml.config import Framing, InnerLoop, NetworkSettings
 
 Normalisation = Literal["batch", "frozen"]
@@ -56,7 +58,8 @@ class MetaNetwork(nn.Module):
         return self.stem(images)
 
     def task_network(self, ways: int) -> tuple[nn.Module, list[Tensor]]:
-        """The part that adapts: a module from features to logits, and its starting tensors.
+        """The part that adapts: a module from features (n, ...) to logits (n, ways), and the values
+        that its parameters start from, in their order.
 
         Raises:
             ValueError: if the network cannot serve that many ways.
@@ -64,10 +67,18 @@ class MetaNetwork(nn.Module):
         raise TypeError(f"{type(self).__name__} does not say which part of it adapts.")
 
     def support_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss that inner steps descend: logits (n, ways), labels (n,) -> scalar."""
-        return functional.cross_entropy(logits, labels)
+        """The loss that inner steps descend, task by task.
 
-    def rates(self, step: int, tensors: int) -> list[Tensor]:
+        Args:
+            logits: (tasks, n, ways).
+            labels: int64 (tasks, n).
+
+        Returns:
+            (tasks,): here the mean cross-entropy of each task's examples.
+        """
+        return mean_cross_entropy(logits, labels)
+
+    def rates(self, step: int, tensors: int, ways: int) -> list[Tensor]:
         """The rate of each of the task network's `tensors` at inner step `step` (0-based)."""
         return [torch.tensor(self.inner.rate)] * tensors
 
@@ -85,6 +96,12 @@ class MetaNetwork(nn.Module):
         """The framing of the ink it was trained on, see `maml.drawing.Framing`."""
         framing: Framing = self.provenance.get("framing", "fit")
         return framing
+
+
+def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy (tasks,) of logits (tasks, n, ways) and labels (tasks, n)."""
+    each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    return each.view_as(labels).mean(dim=1)
 
 
 class NotebookNet(MetaNetwork):
@@ -117,33 +134,6 @@ class NotebookNet(MetaNetwork):
                 "Give it that many symbols, or use a network of kind 'sketch', which serves any."
             )
         return self.net, list(self.net.parameters())
-
-
-class ScaleShift(nn.Module):
-    """A scale and a shift for each feature (n, dimensions)."""
-
-    def __init__(self, dimensions: int) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(dimensions))
-        self.shift = nn.Parameter(torch.zeros(dimensions))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features * self.scale + self.shift
-
-
-class TaskNetwork(nn.Module):
-    """The part of `SketchNet` that adapts: its last stages and the head, features -> logits."""
-
-    def __init__(self, stages: nn.Module, dimensions: int, ways: int) -> None:
-        super().__init__()
-        self.stages = stages
-        # Its tensors are only places for the starting ones, so they need no values of their own.
-        self.head = nn.utils.skip_init(nn.Linear, dimensions, ways)
-
-    def forward(self, features: Tensor, *, embed: bool = False) -> Tensor:
-        """Logits (n, ways), or with `embed` the unit vectors (n, dimensions) they come from."""
-        embedded = functional.normalize(self.stages(features), dim=-1)
-        return embedded if embed else self.head(embedded)
 
 
 class SketchNet(MetaNetwork):
@@ -236,17 +226,18 @@ class SketchNet(MetaNetwork):
         return functional.normalize(self._adaptable()(features), dim=-1)
 
     def task_network(self, ways: int) -> tuple[nn.Module, list[Tensor]]:
-        stages = self._adaptable()
-        network = TaskNetwork(stages, self.dimensions, ways).to(self.head_start.device)
-        start = self.head_start
+        stages, start = self._adaptable(), self.head_start
+        # A placeholder; the inner loop supplies its values.
+        head = nn.utils.skip_init(nn.Linear, self.dimensions, ways).to(start)
+        network = nn.Sequential(OrderedDict(stages=stages, unit=UnitLength(), head=head))
         return network, [*stages.parameters(), start.expand(ways, -1), start.new_zeros(ways)]
 
     def support_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        each = functional.cross_entropy(logits, labels, reduction="none")
-        counts = torch.bincount(labels, minlength=logits.shape[1])
-        return (each / counts[labels]).sum()
+        each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        counts = functional.one_hot(labels, logits.shape[2]).sum(dim=1)
+        return (each.view_as(labels) / counts.gather(1, labels)).sum(dim=1)
 
-    def rates(self, step: int, tensors: int) -> list[Tensor]:
+    def rates(self, step: int, tensors: int, ways: int) -> list[Tensor]:
         return list(self.log_rates[min(step, len(self.log_rates) - 1)].exp())
 
     def temperature(self, ways: int, shots: float) -> Tensor:

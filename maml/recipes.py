@@ -16,7 +16,7 @@ RECIPES: dict[str, Recipe] = {
             network=NetworkSettings("notebook", channels=16, ways=5),
             training=MetaTraining(
                 shapes=(EpisodeShape(5, 3, 6),),
-                inner=InnerLoop(steps=3, evaluation_steps=5, rate=0.1),
+                inner=InnerLoop(steps=3, evaluation_steps=5, rate=0.1, engine="higher"),
                 meta_batch=4,
                 iterations=3000,
                 epoch=300,

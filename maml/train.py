@@ -7,9 +7,10 @@ everything a run needs to go on is in its checkpoint, so a resumed run gives the
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from maml.adapt import inner_loop
+from maml.adapt import inner_loop, tasks_at_once
 from maml.calibrate import calibrate
 from maml.checkpoint import CheckpointError, load_training, save_training
 from maml.config import LARGEST_SEED, EpisodeShape, MetaTraining, Pretraining
@@ -26,7 +27,7 @@ from maml.data.augment import TURNS
 from maml.data.characters import CharacterSet
 from maml.data.episodes import Episode, EpisodeSampler
 from maml.evaluate import EvaluationResult, evaluate
-from maml.model import MetaNetwork, SketchNet
+from maml.model import MetaNetwork, SketchNet, mean_cross_entropy
 
 Stage = Literal["pretraining", "meta"]
 
@@ -323,19 +324,23 @@ class _Run:
         self.model.eval()  # The statistics stay frozen; "batch" networks set their own mode.
         settings = self.settings
         shape = settings.shapes[outer % len(settings.shapes)]
-        losses, accuracies = [], []
-        for _ in range(settings.meta_batch):
-            episode = self.sampler.sample(shape, augment=settings.augment).to(self.device)
-            loss, accuracy = query_loss(
+        episodes = [
+            self.sampler.sample(shape, augment=settings.augment).to(self.device)
+            for _ in range(settings.meta_batch)
+        ]
+        losses: list[float] = []
+        accuracies: list[float] = []
+        for group in chunks(self.model, episodes):
+            found, right = query_loss(
                 self.model,
-                episode,
+                group,
                 second_order=settings.inner.second_order
                 and outer >= settings.first_order_iterations,
                 step_weights=self._step_weights(outer),
             )
-            (loss / settings.meta_batch).backward()
-            losses.append(loss.item())
-            accuracies.append(accuracy)
+            (found.sum() / settings.meta_batch).backward()
+            losses += found.tolist()
+            accuracies += right.tolist()
         return sum(losses) / len(losses), sum(accuracies) / len(accuracies)
 
     def _step_weights(self, outer: int) -> list[float]:
@@ -399,41 +404,65 @@ class _Run:
         self.optimiser.load_state_dict({**fresh, "state": state})
 
 
+def chunks(model: MetaNetwork, episodes: list[Episode]) -> Iterator[list[Episode]]:
+    """Tasks that go through the inner loop together: neighbours of one size, as many as pay.
+
+    More at once cost more memory and save no more time, see `tasks_at_once`.
+    """
+
+    def size(episode: Episode) -> tuple[int, int, int]:
+        return episode.ways, len(episode.support_labels), len(episode.query_labels)
+
+    for (_, support, queries), alike in itertools.groupby(episodes, size):
+        together = list(alike)
+        count = tasks_at_once(model, support + queries)
+        for start in range(0, len(together), count):
+            yield together[start : start + count]
+
+
 def query_loss(
-    model: MetaNetwork, episode: Episode, *, second_order: bool, step_weights: list[float]
-) -> tuple[Tensor, float]:
-    """The outer loss of one task, differentiable with respect to the model's parameters.
+    model: MetaNetwork,
+    episodes: Sequence[Episode],
+    *,
+    second_order: bool,
+    step_weights: list[float],
+) -> tuple[Tensor, Tensor]:
+    """The outer loss of each task, differentiable with respect to the model's parameters.
 
     Args:
         model: the starting point of the inner loop.
-        episode: the task, on the model's device.
+        episodes: tasks of one size, on the model's device.
         second_order: differentiate through the inner gradients.
         step_weights: weight of the query loss after each inner step; as many steps are taken.
 
     Returns:
-        The loss, a scalar with its graph, and the query accuracy after the last step.
+        The losses (tasks,) with their graph, and the query accuracies (tasks,) after the last step.
 
     Source: MAML, arXiv 1703.03400, equation 1 and Algorithm 2, line 10.
     """
-    support = len(episode.support_labels)
-    features = model.stem(torch.cat([episode.support_images, episode.query_images]))
-    total = features.new_zeros(())
-    accuracy = 0.0
+    images = torch.stack([torch.cat([one.support_images, one.query_images]) for one in episodes])
+    # One pass of the stem for all tasks: it is the same for each.
+    features = model.stem(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    support_labels = torch.stack([one.support_labels for one in episodes])
+    query_labels = torch.stack([one.query_labels for one in episodes])
+    support = support_labels.shape[1]
+    losses = features.new_zeros(len(episodes))
+    accuracies = losses
     for state in inner_loop(
         model,
-        features[:support],
-        episode.support_labels,
-        episode.ways,
+        features[:, :support],
+        support_labels,
+        episodes[0].ways,
         len(step_weights),
         differentiable=True,
         second_order=second_order,
     ):
         weight = step_weights[state.step - 1] if state.step else 0.0
         if weight:
-            logits = state.network(features[support:])
-            total = total + weight * functional.cross_entropy(logits, episode.query_labels)
-            accuracy = (logits.argmax(dim=1) == episode.query_labels).float().mean().item()
-    return total, accuracy
+            logits = state.answer(features[:, support:])
+            losses = losses + weight * mean_cross_entropy(logits, query_labels)
+            accuracies = (logits.argmax(dim=2) == query_labels).float().mean(dim=1)
+    return losses, accuracies
 
 
 def _cosine(height: float, floor: float, share: float) -> float:

@@ -265,9 +265,9 @@ def test_state_dict_is_the_adapted_network(small_alphabets: CharacterSet) -> Non
     learner = adapt(model, support)
     kept = learner.state_dict()
     assert all(value.is_contiguous() and not value.requires_grad for value in kept.values())
+    model.eval()
     features = model.stem(queries)
     module, _ = model.task_network(5)
-    module.eval()
     logits = torch.func.functional_call(module, kept, (features,), strict=False)
     shares = (logits / model.temperature(5, 2)).softmax(1)
     torch.testing.assert_close(shares, learner.predict(queries).probabilities)
@@ -308,12 +308,13 @@ def test_none_of_these_is_scored_by_the_adapted_tensors(small_alphabets: Charact
     assert isinstance(model, SketchNet)
     support, queries = task(small_alphabets)
     learner = adapt(model, support)
-    body, _ = model.task_network(5)
+    whole, _ = model.task_network(5)
+    body = whole[:-1]  # type: ignore[index]
+    adapted = learner.state_dict()
+    tensors = {name: adapted[name] for name, _ in body.named_parameters()}
     with torch.no_grad():
         seen, taught = (
-            torch.func.functional_call(
-                body, learner.state_dict(), (model.features(images),), {"embed": True}
-            )
+            torch.func.functional_call(body, tensors, (model.features(images),))
             for images in (queries, support.images)
         )
         terms = model.unknown_terms(seen, taught, support.labels)
@@ -463,10 +464,12 @@ def test_inner_loop_yields_every_state(small_alphabets: CharacterSet) -> None:
     model.eval()
     support, _ = task(small_alphabets)
     features = model.stem(support.images).detach()
-    states = list(inner_loop(model, features, support.labels, 5, 2, differentiable=False))
+    states = list(
+        inner_loop(model, features[None], support.labels[None], 5, 2, differentiable=False)
+    )
     assert [state.step for state in states] == [0, 1, 2]
-    assert [state.loss is None for state in states] == [False, False, True]
-    scale, shift, weight, bias = states[0].tensors
+    assert [state.losses is None for state in states] == [False, False, True]
+    scale, shift, weight, bias = (tensor[0] for tensor in states[0].tensors)
     assert torch.equal(scale, torch.ones(256))
     assert torch.equal(shift, torch.zeros(256))
     assert weight.shape == (5, 256)

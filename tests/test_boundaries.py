@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("maml.config", "maml.recipes"),
-    ("maml.drawing", "maml.model", "maml.data"),
+    ("maml.drawing", "maml.batched", "maml.model", "maml.data"),
     ("maml.checkpoint", "maml.learner_file"),
     ("maml.adapt",),
     ("maml.calibrate", "maml.evaluate", "maml.plots", "maml.train"),

@@ -114,7 +114,12 @@ def test_notebook_recipe_is_the_notebook_to_the_letter() -> None:
     assert training.outer_rate == 1e-3
     assert not training.cosine
     assert training.inner == InnerLoop(
-        steps=3, evaluation_steps=5, rate=0.1, learned_rates=False, second_order=True
+        steps=3,
+        evaluation_steps=5,
+        rate=0.1,
+        learned_rates=False,
+        second_order=True,
+        engine="higher",
     )
     assert training.epoch == 1200 // 4 == 300
     assert training.iterations == 10 * 300

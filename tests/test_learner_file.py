@@ -83,7 +83,7 @@ def test_shipped_weights_make_small_files(small_alphabets: CharacterSet, tmp_pat
 
 def test_learner_that_diverged_is_not_saved(small_alphabets: CharacterSet, tmp_path: Path) -> None:
     made = learner(small_alphabets)
-    made._path[-1][0].fill_(float("inf"))
+    made._tasks.path[-1][0].fill_(float("inf"))
     with pytest.raises(ValueError, match="values that are not finite, so it cannot be saved"):
         made.save(tmp_path / "a.safetensors")
     assert list(tmp_path.iterdir()) == []

@@ -138,7 +138,7 @@ def test_stem_and_task_network_make_up_the_whole(adaptable: int) -> None:
     vectors = model.embed(images)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
     torch.testing.assert_close(logits, vectors @ head.T + torch.arange(4.0))
-    torch.testing.assert_close(network(features, embed=True), vectors)
+    torch.testing.assert_close(network[:-1](features), vectors)  # type: ignore[index]
     torch.testing.assert_close(vectors, nn.functional.normalize(model.stages(images), dim=1))
 
 
@@ -166,24 +166,36 @@ def test_support_loss_weighs_classes_alike() -> None:
     labels = torch.tensor([0, 0, 0, 1, 2, 2])
     each = [float(logits[k].logsumexp(0) - logits[k, label]) for k, label in enumerate(labels)]
     wanted = sum(each[:3]) / 3 + each[3] + sum(each[4:]) / 2
-    assert float(sketch().support_loss(logits, labels)) == pytest.approx(wanted, rel=1e-5)
-    assert float(notebook().support_loss(logits, labels)) == pytest.approx(sum(each) / 6, rel=1e-5)
+    # Beside it the same task with its classes in another order: a loss of its own for each task.
+    order = torch.tensor([2, 0, 1])
+    tasks = (
+        torch.stack([logits, logits[:, order.argsort()] + 1]),
+        torch.stack([labels, order[labels]]),
+    )
+    tasks[0][1, 0] += torch.tensor([0.0, 0.0, 5.0])
+    first, second = sketch().support_loss(*tasks).tolist()
+    assert first == pytest.approx(wanted, rel=1e-5)
+    each[0] = float(tasks[0][1, 0].logsumexp(0) - tasks[0][1, 0, 2])
+    assert second == pytest.approx(sum(each[:3]) / 3 + each[3] + sum(each[4:]) / 2, rel=1e-5)
+    first, second = notebook().support_loss(*tasks).tolist()
+    assert second == pytest.approx(sum(each) / 6, rel=1e-5)
+    assert first != second
 
 
 def test_rates_start_where_the_inner_loop_says() -> None:
     model = sketch(loop=InnerLoop(steps=2, rate=3.0, learned_rates=True))
     for step in (0, 1, 7):
-        found = [float(rate.detach()) for rate in model.rates(step, 4)]
+        found = [float(rate.detach()) for rate in model.rates(step, 4, 5)]
         # Stages a thousandth, the head in full, its bias a hundredth.
         assert found == pytest.approx([0.003, 0.003, 3.0, 0.03])
     assert model.log_rates.requires_grad
     assert not sketch().log_rates.requires_grad
     with torch.no_grad():
         model.log_rates[1, 2] = math.log(7)
-    assert float(model.rates(0, 4)[2].detach()) == pytest.approx(3)
-    assert float(model.rates(1, 4)[2].detach()) == pytest.approx(7)
-    assert float(model.rates(5, 4)[2].detach()) == pytest.approx(7)
-    assert [float(rate) for rate in notebook().rates(2, 3)] == pytest.approx([0.1] * 3)
+    assert float(model.rates(0, 4, 5)[2].detach()) == pytest.approx(3)
+    assert float(model.rates(1, 4, 5)[2].detach()) == pytest.approx(7)
+    assert float(model.rates(5, 4, 5)[2].detach()) == pytest.approx(7)
+    assert [float(rate) for rate in notebook().rates(2, 3, 5)] == pytest.approx([0.1] * 3)
 
 
 def test_temperature_is_log_linear_in_ways_and_shots() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import math
 import random
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from maml import (
 )
 from maml.calibrate import calibrate
 from maml.checkpoint import CheckpointError
-from maml.config import LARGEST_SEED, NetworkSettings, Pretraining
+from maml.config import LARGEST_SEED, Engine, NetworkSettings, Pretraining
 from maml.data.episodes import Episode, EpisodeSampler
 from maml.model import MetaNetwork, NotebookNet, SketchNet, build_model
 from maml.train import meta_train, query_loss, training_parts
@@ -165,8 +166,8 @@ def gradients_of(
     model: MetaNetwork, episode: Episode, weights: list[float], *, second_order: bool = True
 ) -> tuple[float, dict[str, Tensor]]:
     model.zero_grad()
-    loss, _ = query_loss(model, episode, second_order=second_order, step_weights=weights)
-    loss.backward()
+    loss, _ = query_loss(model, [episode], second_order=second_order, step_weights=weights)
+    loss.sum().backward()
     return loss.item(), {
         name: torch.zeros_like(tensor) if tensor.grad is None else tensor.grad.clone()
         for name, tensor in model.named_parameters()
@@ -215,7 +216,7 @@ def test_meta_gradient_is_the_slope_of_the_query_loss(
     generator = torch.Generator().manual_seed(2)
 
     def loss_at() -> float:
-        loss, _ = query_loss(model, episode, second_order=False, step_weights=MULTI_STEP)
+        loss, _ = query_loss(model, [episode], second_order=False, step_weights=MULTI_STEP)
         return loss.item()
 
     off = 0
@@ -251,8 +252,8 @@ def test_accuracy_is_that_of_the_last_step(small_alphabets: CharacterSet) -> Non
     model, episode = network("notebook"), task(small_alphabets)
     path, logits_of = reference_path(model, episode, 3, second_order=False)
     right = logits_of(path[-1], episode.query_images).argmax(1) == episode.query_labels
-    _, accuracy = query_loss(model, episode, second_order=True, step_weights=MULTI_STEP)
-    assert accuracy == pytest.approx(right.double().mean().item(), abs=1e-6)
+    _, accuracy = query_loss(model, [episode], second_order=True, step_weights=MULTI_STEP)
+    assert accuracy.item() == pytest.approx(right.double().mean().item(), abs=1e-6)
 
 
 # The outer loop ----------------------------------------------------------------------------------
@@ -290,10 +291,12 @@ def run(
 
 
 @pytest.mark.parametrize("kind", ["notebook", "sketch"])
+@pytest.mark.parametrize("engine", ["batched", "higher"])
 def test_outer_step_takes_the_mean_gradient_of_the_meta_batch(
-    small_alphabets: CharacterSet, kind: str
+    small_alphabets: CharacterSet, kind: str, engine: Engine
 ) -> None:
-    training = settings(meta_batch=3, iterations=1, augment=True)
+    loop = InnerLoop(steps=2, evaluation_steps=2, rate=0.1, engine=engine)
+    training = settings(meta_batch=3, iterations=1, augment=True, inner=loop)
     model, twin = fresh(training, kind), fresh(training, kind).eval()
     record = run(model, small_alphabets, training)[0]
     assert isinstance(record, MetaStep)
@@ -304,10 +307,10 @@ def test_outer_step_takes_the_mean_gradient_of_the_meta_batch(
     losses, accuracies = [], []
     for _ in range(3):
         episode = sampler.sample(SHAPE, augment=True)
-        loss, accuracy = query_loss(twin, episode, second_order=True, step_weights=[0, 1])
-        loss.backward()
+        loss, accuracy = query_loss(twin, [episode], second_order=True, step_weights=[0, 1])
+        loss.sum().backward()
         losses.append(loss.item())
-        accuracies.append(accuracy)
+        accuracies.append(accuracy.item())
     assert record.loss == pytest.approx(sum(losses) / 3, rel=1e-5)
     assert record.accuracy == pytest.approx(sum(accuracies) / 3, rel=1e-5)
     assert len(set(losses)) == 3
@@ -477,9 +480,11 @@ def test_schedule_of_orders_and_of_step_weights(
 ) -> None:
     calls: list[tuple[int, bool, list[float]]] = []
 
-    def spy(model: MetaNetwork, episode: Episode, **options: Any) -> tuple[Tensor, float]:
-        calls.append((episode.ways, options["second_order"], options["step_weights"]))
-        return query_loss(model, episode, **options)
+    def spy(model: MetaNetwork, episodes: list[Episode], **options: Any) -> tuple[Tensor, Tensor]:
+        calls.extend(
+            (one.ways, options["second_order"], options["step_weights"]) for one in episodes
+        )
+        return query_loss(model, episodes, **options)
 
     monkeypatch.setattr(maml.train, "query_loss", spy)
     training = settings(
@@ -684,6 +689,25 @@ def test_state_is_written_at_the_end_and_after_the_time_asked_for(
         seen.append((record.iteration, state.exists()))
     assert seen == [(1, False), (2, False), (2, False), (3, False), (3, False)]
     assert state.exists()
+
+
+def test_older_state_that_names_no_engine_is_resumed(
+    small_alphabets: CharacterSet, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.safetensors"
+    for engine in ("batched", "higher"):
+        training = settings(inner=InnerLoop(steps=2, engine=engine))
+        finished = run(fresh(training), small_alphabets, training, checkpoint=state)
+        tensors, metadata = parts(state)
+        kept = json.loads(metadata["settings"])
+        assert kept["inner"].pop("engine") == engine
+        save_file(tensors, state, metadata={**metadata, "settings": json.dumps(kept)})
+        again = run(fresh(training), small_alphabets, training, checkpoint=state, resume=True)
+        assert again == finished[-1:]
+    del kept["inner"]
+    save_file(tensors, state, metadata={**metadata, "settings": json.dumps(kept)})
+    with pytest.raises(CheckpointError, match="belongs to a run with other settings"):
+        run(fresh(training), small_alphabets, training, checkpoint=state, resume=True)
 
 
 def test_state_of_another_run_is_refused_on_the_call(
