@@ -20,7 +20,7 @@ from maml.batched import Patches, evaluation_mode, own_buffers, prepare, run_tas
 from maml.config import LARGEST_STEPS, require_whole
 from maml.data.episodes import SupportSet, as_ink_batch
 from maml.learner_file import LearnerState, read_learner, write_learner
-from maml.model import MetaNetwork, SketchNet
+from maml.model import MetaNetwork
 
 _PICTURES_AT_ONCE = {"cpu": 200, "cuda": 8192}
 
@@ -333,7 +333,7 @@ class AdaptedTasks:
 
     @torch.no_grad()
     def embeddings(self, features: Tensor, step: int) -> Tensor:
-        """A `SketchNet`'s unit vectors (tasks, m, dimensions) after `step` steps."""
+        """A unit vectors (tasks, m, dimensions) after `step` steps."""
         assert isinstance(self.network, nn.Sequential)
         body = self.network[:-1]  # All but the head, whose weight and bias come last.
         return run_tasks(body, self.path[step][:-2], features, batch_statistics=False)
@@ -458,14 +458,13 @@ class AdaptedLearner:
     @torch.no_grad()
     def unknown_of_features(self, features: Tensor) -> Tensor:
         """`Prediction.unknown` (m,) for queries whose `model.features` are known already."""
-        if not isinstance(self.model, SketchNet):
+        if not self.model.can_embed:
             return 1 - self._tasks.probabilities(features[None], self.steps)[0].amax(dim=1)
-        return (self.unknown_terms_of_features(features) @ self.model.unknown_weights).sigmoid()
+        return self.model.unknown_score(self.unknown_terms_of_features(features))
 
     @torch.no_grad()
     def unknown_terms_of_features(self, features: Tensor) -> Tensor:
-        """What a `SketchNet`'s "none of these" score weighs up (m, 7), see its `unknown_terms`."""
-        assert isinstance(self.model, SketchNet)
+        """The inputs of the "none of these" score, see `MetaNetwork.unknown_terms`."""
         queries, support = (
             self._tasks.embeddings(part, self.steps)[0]
             for part in (features[None], self._tasks.features)

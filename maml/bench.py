@@ -1,4 +1,4 @@
-"""How long it takes to adapt and to answer."""
+"""Time to adapt and to answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIZES = ((5, 1), (5, 5), (20, 1), (20, 5))
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds that something took, median and 95th percentile."""
+    """Duration in milliseconds: median and 95th percentile."""
 
     what: str
     median_ms: float
@@ -31,8 +31,8 @@ def bench(model: MetaNetwork, repeats: int = 30) -> Iterator[Timing]:
     """Time adaptation and one answer for tasks of several sizes, on generated drawings.
 
     Args:
-        model: what to time, on its device.
-        repeats: of each measurement, after two that do not count.
+        model: the model, on its device.
+        repeats: of each measurement, after two warm-up runs.
 
     Raises:
         ValueError: if `repeats` is not a whole number from 1 to 10,000.
@@ -52,7 +52,7 @@ def bench(model: MetaNetwork, repeats: int = 30) -> Iterator[Timing]:
             started = time.perf_counter()
             learner = adapt(model, support)
             adapted = time.perf_counter()
-            # Copying the answer waits for a device that works on its own time.
+            # Copying the answer waits for an asynchronous device.
             learner.predict(images[0, 5:6]).probabilities.cpu()
             answering.append(time.perf_counter() - adapted)
             adapting.append(adapted - started)

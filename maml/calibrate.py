@@ -1,7 +1,7 @@
-"""Honest probabilities: temperature and "none of these" score, fitted on held-out alphabets.
+"""Calibration: temperature and "none of these" score, fitted on held-out alphabets.
 
-Both are a few numbers on top of a trained model.  They are fitted on tasks of many sizes cut from
-alphabets that the model was not trained on, and never on a test alphabet.
+Both add a few parameters to a trained model.  They are fitted on tasks of many sizes from alphabets
+that were not used in training, and never on test alphabets.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from maml.config import EpisodeShape
 from maml.data.characters import CharacterSet
 from maml.data.episodes import EpisodeSampler
 from maml.evaluate import FeatureTable, adapt_task
-from maml.model import SketchNet
+from maml.model import MetaNetwork
 
 _SHAPES = tuple(
     EpisodeShape(ways, shots, 5, within)
@@ -24,32 +24,34 @@ _SHAPES = tuple(
     for within in (False, True)
 )
 
-REFUSED = 0.05
-"""Share of known drawings that may be taken for "none of these".
+FALSE_REJECTION_RATE = 0.05
+"""Share of in-set queries that may be answered "none of these".
 
-A person who taught a symbol minds a refusal more than a stranger let in, which a further example or
-a symbol of its own mends; so this is fixed, and strangers are caught as far as it allows.
+Users mind a false rejection more than a false acceptance, so its rate is fixed.
 """
 
 
-def calibrate(model: SketchNet, data: CharacterSet, *, seed: int, rounds: int = 120) -> None:
+def calibrate(model: MetaNetwork, data: CharacterSet, *, seed: int, rounds: int = 120) -> None:
     """Fit temperature, "none of these" score and its threshold, in place.
+
+    The logarithm of the temperature is linear in log ways and log shots and minimises the negative
+    log-likelihood (temperature scaling, arXiv 1706.04599, section 4.2) of tasks over all
+    characters.  Within-alphabet tasks are excluded: a shared temperature left mixed tasks
+    underconfident.  The score is a logistic regression on `MetaNetwork.unknown_terms`, with as many
+    out-of-set queries as in-set ones; its threshold rejects `FALSE_REJECTION_RATE` of the latter.
 
     Args:
         model: a trained model.
-        data: characters it was not trained on, at least 21, with at least 10 drawings each.
+        data: characters that were not used in training, at least 21, with at least 10 drawings
+            each.
         seed: of the tasks.
         rounds: tasks of each of 30 sizes: 2 to 20 ways, 1 to 5 shots, over all characters and
             within alphabets.
 
-    The temperature's logarithm is linear in log ways and log shots and minimises the negative
-    log-likelihood (temperature scaling, arXiv 1706.04599, section 4.2) of the tasks over all
-    characters.  Tasks within alphabets are left out of that: of a few alphabets even the others
-    hold look-alikes enough, and one temperature for both came out too modest for any mixed task.
-    The score is a logistic regression on `SketchNet.unknown_terms`, half of the queries being of
-    characters outside the task; its threshold refuses `REFUSED` of the known drawings.
+    Raises:
+        TypeError: if the model cannot embed, see `MetaNetwork.can_embed`.
     """
-    model.temperature_weights.zero_()
+    model.set_temperature(torch.zeros(3))
     sampler = EpisodeSampler(data, torch.Generator().manual_seed(seed))
     table = FeatureTable(model, data)
     shapes = [shape for shape in _SHAPES if shape.ways < len(data)]
@@ -66,26 +68,24 @@ def calibrate(model: SketchNet, data: CharacterSet, *, seed: int, rounds: int = 
             logits = learner.path_of_features(queries)[-1].clamp(min=1e-20).log().cpu()
             size = logits.new_tensor([1.0, np.log(len(characters)), np.log(shape.shots)])
             answered.append((logits, labels, size.expand(len(labels), -1)))
-        strangers = stranger_features(sampler, table, characters, len(queries), shape)
-        for known, features_of in ((0.0, queries), (1.0, strangers)):
-            terms.append(learner.unknown_terms_of_features(features_of).cpu())
-            outside.append(torch.full((len(features_of),), known))
-    model.temperature_weights.copy_(_fit_temperature(answered))
-    weights, limit = _fit_unknown(torch.cat(terms), torch.cat(outside))
-    model.unknown_weights.copy_(weights)
-    model.unknown_limit.copy_(limit)
+        others = out_of_set_features(sampler, table, characters, len(queries), shape)
+        for is_outside, asked in ((0.0, queries), (1.0, others)):
+            terms.append(learner.unknown_terms_of_features(asked).cpu())
+            outside.append(torch.full((len(asked),), is_outside))
+    model.set_temperature(_fit_temperature(answered))
+    model.set_unknown_score(*_fit_unknown(torch.cat(terms), torch.cat(outside)))
 
 
-def stranger_features(
+def out_of_set_features(
     sampler: EpisodeSampler,
     table: FeatureTable,
     characters: Tensor,
     count: int,
     shape: EpisodeShape,
 ) -> Tensor:
-    """Features of `count` drawings of characters outside a task.
+    """Features (count, ...) of drawings of characters outside a task.
 
-    They come from the task's own alphabet where the task does and the alphabet has others left.
+    A within-alphabet task gets characters of its own alphabet, if there are others.
     """
     data, generator = sampler.data, sampler.generator
     outside = np.setdiff1d(np.arange(len(data)), characters.numpy())
@@ -102,9 +102,9 @@ def _fit_temperature(answered: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
     """The weights that minimise the mean over tasks of their mean negative log-likelihood.
 
     Args:
-        answered: for each task logits (m, ways), labels (m,) and the terms of its size (m, 3).
+        answered: for each task logits (m, ways), labels (m,) and the size terms (m, 3).
     """
-    # Tasks of as many ways go through one call together, which is many times faster.
+    # Batching tasks with the same number of ways is many times faster.
     by_ways: dict[int, list[tuple[Tensor, Tensor, Tensor, Tensor]]] = {}
     for logits, labels, size in answered:
         share = torch.full((len(labels),), 1 / (len(labels) * len(answered)))
@@ -128,7 +128,7 @@ def _fit_temperature(answered: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
 
 
 def _fit_unknown(terms: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """Logistic regression, and the threshold that refuses `REFUSED` of the known drawings."""
+    """Logistic regression, and the threshold for `FALSE_REJECTION_RATE` of the in-set queries."""
     weights = torch.zeros(terms.shape[1], requires_grad=True)
     optimiser = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -141,4 +141,4 @@ def _fit_unknown(terms: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
 
     optimiser.step(closure)
     known = (terms[outside == 0] @ weights.detach()).sigmoid()
-    return weights.detach(), known.quantile(1 - REFUSED)
+    return weights.detach(), known.quantile(1 - FALSE_REJECTION_RATE)

@@ -1,8 +1,8 @@
-"""Weights that describe themselves: safetensors with provenance, local, bundled or from the Hub.
+"""Weights with their description and provenance: local, bundled or from the Hub.
 
-A weights file is `NAME.safetensors` with `NAME.json` beside it.  The header of the first holds what
-is needed to rebuild the network (kind, sizes, inner loop); the second says how it was made (recipe,
-seed, commit, data split, measured accuracy) and the SHA-256 of the first.  Nothing is unpickled.
+A weights file is `NAME.safetensors` with `NAME.json` beside it.  The header of the first describes
+the network (kind, sizes, inner loop); the second holds its provenance (recipe, seed, commit, data
+split, measured accuracy) and the SHA-256 of the first.  Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,11 +37,11 @@ BUNDLED = WEIGHTS / "flagship.safetensors"
 
 _FORMAT = "maml-sketchpad/1"
 _LONGEST_WRITE = 60.0
-"""Seconds."""
+"""Seconds after which a temporary file counts as abandoned."""
 
 
 class CheckpointError(ValueError):
-    """A weights file that cannot be used; the text says what is wrong with it and what to do."""
+    """A file that cannot be used; the text says what is wrong and how to fix it."""
 
 
 def save_model(path: Path, model: MetaNetwork, provenance: Mapping[str, Any]) -> None:
@@ -53,7 +53,7 @@ def save_model(path: Path, model: MetaNetwork, provenance: Mapping[str, Any]) ->
         provenance: how it was made; plain JSON values.
 
     Raises:
-        OSError: if the files cannot be written; whatever stood there before is left whole.
+        OSError: if the files cannot be written; existing files stay intact.
     """
     path = Path(path)
     data, text = pack_model(model, provenance)
@@ -104,7 +104,7 @@ def load_pretrained(
 
 @dataclass(frozen=True, eq=False)
 class TrainingState:
-    """What a run needs beside its model to go on: optimiser moments, generator, steps taken."""
+    """The state of a run besides its model: optimiser moments, generator, steps taken."""
 
     moments: dict[str, Tensor]
     generator_state: Tensor
@@ -133,13 +133,13 @@ def save_training(
 
 
 def load_training(path: Path, model: MetaNetwork, settings: MetaTraining) -> TrainingState:
-    """Fill `model` from a run's state and return the rest of it.
+    """Load the state of a run: fill `model` and return the rest.
 
     Raises:
         CheckpointError: if the file is broken, or was made with other settings.
     """
     metadata, tensors = read_tensors(path)
-    if not _same_settings(metadata.get("settings", "null"), settings):
+    if _training_settings(path, metadata, settings) != settings:
         raise CheckpointError(
             f"{path} belongs to a run with other settings; resume with the settings it was started "
             "with, or choose another folder."
@@ -157,16 +157,6 @@ def load_training(path: Path, model: MetaNetwork, settings: MetaTraining) -> Tra
     return TrainingState(parts["moment"], state, _iteration(path, metadata))
 
 
-def _same_settings(text: str, settings: MetaTraining) -> bool:
-    """Whether a state's settings are these; older states do not name the inner loop's engine."""
-    try:
-        kept = json.loads(text)
-        kept["inner"].setdefault("engine", settings.inner.engine)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return False
-    return bool(kept == json.loads(json.dumps(to_plain(settings))))
-
-
 def load_training_iteration(path: Path) -> int:
     """How many steps the run behind a training state had taken.
 
@@ -174,6 +164,19 @@ def load_training_iteration(path: Path) -> int:
         CheckpointError: if the file is broken.
     """
     return _iteration(path, read_tensors(path)[0])
+
+
+def _training_settings(
+    path: Path, metadata: Mapping[str, str], expected: MetaTraining
+) -> MetaTraining:
+    try:
+        plain = json.loads(metadata["settings"])
+        plain["inner"].setdefault("engine", expected.inner.engine)  # Older states do not name it.
+        return from_plain(MetaTraining, plain)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is not the state of a run: its header does not hold its settings ({error})."
+        ) from error
 
 
 def _iteration(path: Path, metadata: Mapping[str, str]) -> int:
@@ -203,7 +206,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _write_together(contents: Mapping[Path, bytes]) -> None:
-    """Write files of one folder; none takes its place before all of them are on the disk."""
+    """Write files of one folder; none is replaced before all of them are on disk."""
     temporary: dict[Path, str] = {}
     try:
         for path, data in contents.items():
@@ -230,7 +233,7 @@ def _write_together(contents: Mapping[Path, bytes]) -> None:
 
 
 def _remove_left_over(folder: Path, prefix: str) -> None:
-    """Clear away what a writer that was killed has left; one that is at work is younger."""
+    """Delete temporary files of killed writers; live ones are newer."""
     for path in folder.glob(f"{glob.escape(prefix)}*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _LONGEST_WRITE:
@@ -302,16 +305,16 @@ def _provenance(path: Path, data: bytes) -> dict[str, Any]:
 
 
 def check_provenance(path: Path, record: Any) -> None:
-    """Refuse what would fail later on, where it would be harder to understand.
+    """Check the entries that are used later, where an error would be harder to understand.
 
     Raises:
         CheckpointError: names the entry, and says what it should be.
     """
     if not isinstance(record, dict):
         raise CheckpointError(
-            f"The provenance in {path} must hold a JSON object; it holds {type(record).__name__}."
+            f"The provenance in {path} must be a JSON object; got {type(record).__name__}."
         )
-    wanted: dict[str, tuple[type, str]] = {
+    expected: dict[str, tuple[type, str]] = {
         "sha256": (str, "a text"),
         "data": (dict, "a JSON object"),
         "data.split": (str, "a text"),
@@ -319,7 +322,7 @@ def check_provenance(path: Path, record: Any) -> None:
         "settings.training": (dict, "a JSON object"),
         "framing": (str, "a text"),
     }
-    for name, (kind, description) in wanted.items():
+    for name, (kind, description) in expected.items():
         outer, _, inner = name.partition(".")
         entry = record.get(outer)
         if inner and entry is not None:
@@ -330,10 +333,10 @@ def check_provenance(path: Path, record: Any) -> None:
         _refuse_entry(path, "framing", framing, f"one of {', '.join(FRAMINGS)}")
 
 
-def _refuse_entry(path: Path, name: str, entry: Any, wanted: str) -> NoReturn:
+def _refuse_entry(path: Path, name: str, entry: Any, expected: str) -> NoReturn:
     raise CheckpointError(
-        f"{path} gives {entry!r} as {name}; wanted is {wanted}. Mend that entry, or remove the "
-        "file to use the weights without it."
+        f"{name} in {path} must be {expected}; correct that entry, or remove the file to use the "
+        f"weights without it; got {entry!r}."
     )
 
 
@@ -371,40 +374,42 @@ def rebuild_network(path: Path, metadata: Mapping[str, str]) -> MetaNetwork:
     try:
         settings = from_plain(NetworkSettings, json.loads(metadata["network"]))
         inner = from_plain(InnerLoop, json.loads(metadata["inner"]))
+        if settings.kind == "notebook":  # Older files may ask for learned rates, in vain.
+            inner = replace(inner, learned_rates=False)
+        return build_model(settings, inner, torch.Generator())
     except (KeyError, ValueError) as error:
         raise CheckpointError(
             f"The header of {path} does not describe a network: {error}"
         ) from error
-    return build_model(settings, inner, torch.Generator())
 
 
 def fill_network(path: Path, model: MetaNetwork, tensors: Mapping[str, Tensor]) -> None:
-    """Load parameters and buffers that came from a file.
+    """Load parameters and buffers from a file's tensors.
 
     Raises:
         CheckpointError: if one is missing, unknown, of another shape or dtype, or not finite.
     """
-    wanted = model.state_dict()
-    for name in sorted(wanted.keys() | tensors.keys()):
+    expected = model.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors:
             raise CheckpointError(f"{path} has no parameter {name!r}, which this network needs.")
-        if name not in wanted:
+        if name not in expected:
             raise CheckpointError(
-                f"{path} has a parameter {name!r} that this network does not know."
+                f"{path} has a parameter {name!r} that this network does not have."
             )
-        check_tensor(path, name, tensors[name], wanted[name])
+        check_tensor(path, name, tensors[name], expected[name])
     model.load_state_dict(dict(tensors))
 
 
 def check_tensor(path: Path, name: str, found: Tensor, expected: Tensor) -> None:
-    """Refuse a tensor of another shape or dtype, or with values that are not finite.
+    """Check the shape and dtype of a tensor, and that its values are finite.
 
     Raises:
         CheckpointError: names the tensor, the expected and the found shape.
     """
     if expected.shape != found.shape or expected.dtype != found.dtype:
         raise CheckpointError(
-            f"Parameter {name!r} of {path} is {_kind(found)}; this network wants {_kind(expected)}."
+            f"Parameter {name!r} of {path} must be {_kind(expected)}; got {_kind(found)}."
         )
     if not bool(torch.isfinite(found).all()):
         raise CheckpointError(f"Parameter {name!r} of {path} holds values that are not finite.")

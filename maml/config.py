@@ -1,11 +1,11 @@
-"""Settings as small frozen dataclasses, checked when made, and the named recipes built of them."""
+"""Settings as small frozen dataclasses, validated when made."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 Framing = Literal["fit", "frame"]
 Split = Literal["alphabets", "notebook", "doodles"]
@@ -14,11 +14,11 @@ Precision = Literal["float32", "bfloat16"]
 Engine = Literal["batched", "higher"]
 
 LARGEST_WAYS = 20
-"""Symbols an adapted learner may tell apart."""
+"""The largest number of symbols of a learner."""
 LARGEST_STEPS = 100
-"""Inner steps that may be asked for."""
+"""The largest number of inner steps."""
 LARGEST_SEED = 2**64 - 1
-"""Seeds that generators take."""
+"""The largest seed of a generator."""
 
 _T = TypeVar("_T")
 
@@ -29,39 +29,39 @@ def _require(condition: bool, message: str) -> None:
 
 
 def require_whole(name: str, value: object, low: int, high: int) -> None:
-    """Refuse anything but a whole number in a range.
+    """Check that a value is a whole number in a range.
 
     Raises:
-        ValueError: if `value` is none; the text gives name, range and value.
+        ValueError: if it is not; the text gives name, range and value.
     """
     _require(
         isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
-        f"{name} must be a whole number from {low} to {high}; {value!r} came.",
+        f"{name} must be a whole number from {low} to {high}; got {value!r}.",
     )
 
 
 def _require_flag(name: str, value: object) -> None:
-    _require(isinstance(value, bool), f"{name} must be True or False; {value!r} came.")
+    _require(isinstance(value, bool), f"{name} must be True or False; got {value!r}.")
 
 
 def _require_positive(name: str, value: object) -> None:
     _require(
         isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e6,
-        f"{name} must be a positive number below a million; {value!r} came.",
+        f"{name} must be a positive number below a million; got {value!r}.",
     )
 
 
 def _require_one_of(name: str, value: object, choices: Any) -> None:
     allowed = get_args(choices) or tuple(choices)
-    _require(value in allowed, f"{name} must be one of {', '.join(allowed)}; {value!r} came.")
+    _require(value in allowed, f"{name} must be one of {', '.join(allowed)}; got {value!r}.")
 
 
 @dataclass(frozen=True)
 class EpisodeShape:
     """The size of a task: `ways` characters, `shots` support and `queries` query drawings of each.
 
-    With `within_alphabet` all characters of a task come from one alphabet; an alphabet that has
-    fewer than `ways` gives as many as it has (at least two).
+    With `within_alphabet` all characters of a task come from one alphabet; if it has fewer than
+    `ways`, the task has as many as the alphabet (at least two).
     """
 
     ways: int = 5
@@ -77,7 +77,7 @@ class EpisodeShape:
 
     @property
     def drawings(self) -> int:
-        """Drawings of each character that a task takes."""
+        """Drawings of each character in a task."""
         return self.shots + self.queries
 
     def __str__(self) -> str:
@@ -91,10 +91,11 @@ class InnerLoop:
 
     Args:
         steps: gradient steps in training.
-        evaluation_steps: gradient steps in use; also the default of `maml.adapt`.
-        rate: inner learning rate; with `learned_rates` only where learning starts.
-        learned_rates: one rate for each tensor and step, learned in the outer loop (MAML++,
-            arXiv 1810.09502, "LSLR"; steps beyond `steps` use the last one's).
+        evaluation_steps: gradient steps after training; the default of `maml.adapt`.
+        rate: inner learning rate; with `learned_rates` the initial one.
+        learned_rates: learn a rate for each tensor and step in the outer loop (MAML++,
+            arXiv 1810.09502, "LSLR"); steps beyond `steps` use the rates of the last one.  Networks
+            of kind "sketch" only.
         second_order: differentiate through the inner gradients; else first-order MAML.
         engine: what takes the inner steps: "batched" (several tasks at once) or "higher" (the
             library of that name, task by task: the reference).  Both give the same figures up to
@@ -123,20 +124,24 @@ class NetworkSettings:
 
     Args:
         kind: "notebook" (three unpadded blocks, a fixed number of ways, batch statistics) or
-            "sketch" (the product's: frozen statistics, a head for any number of ways).
-        channels: channels of the convolutions ("sketch": of the second block; the others follow).
-        ways: outputs of the "notebook" network; the "sketch" network passes it over.
+            "sketch" (frozen statistics, a head for any number of ways).
+        channels: channels of the convolutions ("sketch": of the second block; the other blocks
+            have 1/2, 2 and 3 times as many).
+        ways: outputs of the "notebook" network; the "sketch" network ignores it.
         adaptable: how many of the last stages of the "sketch" network (four blocks, a linear map,
-            scale and shift) adapt along with the head; the "notebook" network adapts whole.
-        looks: 1, or 3: after training the "sketch" network sees each picture turned a little either
-            way as well and takes the mean of its features.
+            scale and shift) adapt along with the head; the "notebook" network adapts as a whole.
+        test_time_views: test-time augmentation of the "sketch" network.  1 uses each picture as it
+            is; 3 averages its features with those of two slightly rotated copies.
     """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"looks": "test_time_views"}
+    """Settings by the name that older files have."""
 
     kind: Literal["notebook", "sketch"] = "sketch"
     channels: int = 64
     ways: int = 5
     adaptable: int = 1
-    looks: int = 1
+    test_time_views: int = 1
 
     def __post_init__(self) -> None:
         _require_one_of("network kind", self.kind, ("notebook", "sketch"))
@@ -144,27 +149,28 @@ class NetworkSettings:
         require_whole("channels", self.channels, 2 if self.kind == "sketch" else 1, 512)
         require_whole("ways", self.ways, 2, LARGEST_WAYS)
         require_whole("adaptable stages", self.adaptable, 0, 6)
-        if self.looks not in (1, 3):
-            raise ValueError(f"looks must be 1 or 3; {self.looks!r} came.")
+        _require(
+            self.test_time_views in (1, 3),
+            f"test_time_views must be 1 or 3; got {self.test_time_views!r}.",
+        )
 
 
 @dataclass(frozen=True)
 class Pretraining:
     """Metric pre-training of the body.
 
-    Its loss is that of prototypical networks (arXiv 1703.05175) with cosines, and optionally that
-    of a classifier of all training characters (a proxy each, arXiv 1703.07464 and 1704.06369).
+    The loss is that of prototypical networks (arXiv 1703.05175) with cosine similarity.  A proxy
+    loss over all training characters (arXiv 1703.07464 and 1704.06369) can be added.
 
     Args:
         episodes: gradient steps.
         ways: characters of an episode.
-        drawings: drawings of each; every one in turn is its character's only example, and all
-            others are asked.
-        proxies: weight of the loss that tells a drawing's character from all training characters
-            and what turning makes of them; 0 leaves it out.
-        dropout: share of an embedding's values that are left out, of each drawing others.
-        rate: learning rate at its height; it rises for a hundred episodes and falls as a cosine.
-        precision: of the convolutions; "bfloat16" is twice as fast where the processor has it.
+        drawings: drawings of each character; each in turn is the one support drawing, with all the
+            others as queries.
+        proxies: weight of the proxy loss over all characters and their rotations; 0 disables it.
+        dropout: dropout probability, sampled per drawing.
+        rate: peak learning rate; linear warm-up over 100 episodes, then cosine decay.
+        precision: of the convolutions; "bfloat16" is about twice as fast on hardware that has it.
     """
 
     episodes: int
@@ -183,35 +189,35 @@ class Pretraining:
             _require_positive("weight of the proxies", self.proxies)
         if self.dropout != 0:
             _require_positive("dropout", self.dropout)
-            _require(self.dropout < 1, f"dropout must be below 1; {self.dropout!r} came.")
+            _require(self.dropout < 1, f"dropout must be below 1; got {self.dropout!r}.")
         _require_positive("pre-training rate", self.rate)
         _require_one_of("precision", self.precision, Precision)
 
 
 @dataclass(frozen=True)
 class MetaTraining:
-    """Everything that decides what `maml.meta_train` does.
+    """Settings of `maml.meta_train`.
 
     Args:
-        shapes: shapes of the training tasks; each iteration takes one of them in turn.
+        shapes: shapes of the training tasks; outer steps use them in turn.
         inner: the inner loop.
         meta_batch: tasks of one outer step.
-        iterations: outer steps (0: pre-training alone).
-        epoch: outer steps of an epoch; after each epoch the learner is evaluated.
+        iterations: outer steps (0: pre-training only).
+        epoch: outer steps of an epoch; the learner is evaluated after each epoch.
         outer_rate: learning rate of Adam.
-        cosine: let the outer rate fall as a cosine to a hundredth.
-        first_order_iterations: outer steps at the start that leave second derivatives out.
-        multi_step_iterations: outer steps at the start that weigh the query loss after every inner
-            step, not only the last (MAML++, "multi-step loss").
+        cosine: decay the outer rate to a hundredth along a cosine.
+        first_order_iterations: number of initial outer steps without second derivatives.
+        multi_step_iterations: number of initial outer steps whose loss includes the query loss
+            after every inner step, not only after the last (MAML++, "multi-step loss").
         pretraining: metric pre-training before the outer loop, or None.
-        augment: draw every training task by other hands (affine changes; quarter turns and mirror
-            images as new characters).
+        augment: augment every training task (affine and elastic distortion; rotated and mirrored
+            characters are new classes).
         split: which characters train and which test, see `CharacterSet.split`.
-        validation: hold these many alphabets of the training part out and evaluate on them; 0
-            evaluates on the test part, as the notebook does.  Under "doodles" the words that
-            choose are held out whatever the number.
+        validation: number of training alphabets held out for evaluation; 0 evaluates on the test
+            part, as the notebook does.  Under "doodles" the part "choose" is held out, whatever
+            the number.
         evaluation: shape of the evaluation tasks.
-        evaluation_tasks: how many of them after each epoch.
+        evaluation_tasks: number of evaluation tasks after each epoch.
         transductive: normalise the queries of a task together when evaluating (the notebook).
     """
 
@@ -233,7 +239,7 @@ class MetaTraining:
     transductive: bool = False
 
     def __post_init__(self) -> None:
-        _require(len(self.shapes) > 0, "shapes must name at least one EpisodeShape; none came.")
+        _require(len(self.shapes) > 0, "shapes must name at least one EpisodeShape; got none.")
         require_whole("meta-batch", self.meta_batch, 1, 1024)
         require_whole("iterations", self.iterations, 0, 10_000_000)
         require_whole("iterations of an epoch", self.epoch, 1, 10_000_000)
@@ -257,7 +263,7 @@ class MetaTraining:
 
     @property
     def total(self) -> int:
-        """All gradient steps of the run: pre-training episodes and outer steps."""
+        """Number of gradient steps: pre-training episodes and outer steps."""
         return self.pretraining_episodes + self.iterations
 
     @property
@@ -272,7 +278,19 @@ class MetaTraining:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named training configuration: data, network, training, seed."""
+    """A named training configuration.
+
+    Args:
+        name: of the recipe.
+        summary: one line about it.
+        framing: of the ink, see `maml.drawing.FRAMINGS`.
+        network: the network.
+        training: how it is trained.
+        seed: of the initial parameters and of everything random in training.
+
+    Raises:
+        ValueError: if network and training cannot work together.
+    """
 
     name: str
     summary: str
@@ -284,6 +302,42 @@ class Recipe:
     def __post_init__(self) -> None:
         _require_one_of("framing", self.framing, Framing)
         require_whole("seed", self.seed, 0, LARGEST_SEED)
+        require_trainable(self.network, self.training.inner)
+        if self.network.kind == "notebook":
+            self._check_fixed_ways()
+
+    def _check_fixed_ways(self) -> None:
+        _require(
+            self.training.pretraining is None,
+            "A network of kind 'notebook' has a head for a fixed number of ways and cannot be "
+            "pre-trained; set pretraining to None or use kind 'sketch'; got "
+            f"{self.training.pretraining_episodes} episodes.",
+        )
+        for shape in (*self.training.shapes, self.training.evaluation):
+            _require(
+                not shape.within_alphabet,
+                "A network of kind 'notebook' serves a fixed number of ways, and tasks within one "
+                f"alphabet may have fewer; leave within_alphabet out or use kind 'sketch'; got "
+                f"{shape}.",
+            )
+            _require(
+                shape.ways == self.network.ways,
+                f"A network of kind 'notebook' with {self.network.ways} ways needs tasks of as "
+                f"many; change network.ways or use kind 'sketch'; got {shape}.",
+            )
+
+
+def require_trainable(network: NetworkSettings, inner: InnerLoop) -> None:
+    """Check that a network can be trained by an inner loop.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    _require(
+        network.kind == "sketch" or not inner.learned_rates,
+        f"A network of kind {network.kind!r} has no learned inner rates; set learned_rates to "
+        f"False or use kind 'sketch'; got {inner.learned_rates}.",
+    )
 
 
 def to_plain(settings: Any) -> Any:
@@ -293,33 +347,32 @@ def to_plain(settings: Any) -> Any:
 
 
 def from_plain(kind: type[_T], plain: Mapping[str, Any]) -> _T:
-    """Rebuild settings written by `to_plain`.
+    """Rebuild settings from what `to_plain` made of them; settings that are missing get defaults.
 
     Raises:
         ValueError: if a name is unknown or a value does not fit; the text says which.
     """
-    _require(isinstance(plain, Mapping), f"{kind.__name__} must be a JSON object; {plain!r} came.")
-    fields = {entry.name: entry for entry in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(plain) - set(fields))
-    _require(
-        not unknown, f"{kind.__name__} has no setting {', '.join(unknown)}; it has {list(fields)}."
-    )
-    values: dict[str, Any] = dict(plain)
-    nested: dict[str, type] = {
-        "inner": InnerLoop,
-        "pretraining": Pretraining,
-        "evaluation": EpisodeShape,
-        "network": NetworkSettings,
-        "training": MetaTraining,
-    }
-    for name, inner_kind in nested.items():
-        if name in fields and values.get(name) is not None:
-            values[name] = from_plain(inner_kind, values[name])
-    if "shapes" in values:
-        shapes = values["shapes"]
-        _require(isinstance(shapes, (list, tuple)), f"shapes must be a list; {shapes!r} came.")
-        values["shapes"] = tuple(from_plain(EpisodeShape, shape) for shape in values["shapes"])
+    _require(isinstance(plain, Mapping), f"{kind.__name__} must be a JSON object; got {plain!r}.")
+    renamed: Mapping[str, str] = getattr(kind, "RENAMED", {})
+    values = {renamed.get(name, name): value for name, value in plain.items()}
+    hints = get_type_hints(kind)
+    names = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    unknown = ", ".join(sorted(set(values) - set(names)))
+    _require(not unknown, f"{kind.__name__} has no setting {unknown}; it has {names}.")
+    values = {name: _rebuilt(name, hints[name], value) for name, value in values.items()}
     try:
         return kind(**values)
     except TypeError as error:
         raise ValueError(f"{kind.__name__} cannot be made of {plain!r}: {error}.") from error
+
+
+def _rebuilt(name: str, hint: Any, value: Any) -> Any:
+    """A setting's value; its type hint may hold a dataclass, alone or in a tuple or an option."""
+    arguments = get_args(hint)
+    if get_origin(hint) is tuple:
+        _require(isinstance(value, (list, tuple)), f"{name} must be a list; got {value!r}.")
+        return tuple(_rebuilt(name, arguments[0], entry) for entry in value)
+    for kind in (hint, *arguments):
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            return None if value is None and type(None) in arguments else from_plain(kind, value)
+    return value

@@ -1,11 +1,11 @@
-"""From a drawing to ink: the one road that data set, uploads and pens all take.
+"""Preprocessing: strokes or a picture -> ink, the same for the data set, uploads and drawings.
 
-*Ink* is what the networks see: a float32 picture of 28 x 28 pixels, 0 for paper and 1 for ink.
-This is the only module that knows about polarity, centring, scale and the width of a pen.
+*Ink* is the input of the networks: a float32 picture of 28 x 28 pixels, 0 for paper and 1 for ink.
+Only this module deals with polarity, centring, scale and pen width.
 
-The road has three stretches: find the ink (`_find_ink`: polarity, transparency, shadows), frame it
-(`_fit` or `_whole_frame`), and shrink it to 28 x 28.  Strokes skip the first stretch, since they
-are ink already, and share the other two with pictures.
+Preprocessing has three stages: find the ink (`_find_ink`: polarity, transparency, shadows), frame
+it (`_fit` or `_whole_frame`), and shrink it to 28 x 28.  Strokes are ink already and start with the
+second stage.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ FRAMINGS: tuple[Framing, ...] = get_args(Framing)
 """How ink is placed in its 28 x 28 picture.
 
 "fit": the bounding box of the ink is scaled to 20 pixels and centred, and every line is redrawn
-with one standard pen, so size, place and thickness of the pen do not matter.  "frame": the whole
-picture is shrunk as it is, which is what published Omniglot protocols do.
+with a standard pen, so that size, position and line width do not matter.  "frame": the whole
+picture is shrunk as it is, as in published Omniglot protocols.
 """
 INK_SIZE = 28
 """Side of an ink picture, in pixels."""
@@ -36,17 +36,17 @@ FIT_SIDE = 20
 """Longer side of the ink's bounding box after ``"fit"``, in pixels of the ink picture."""
 PEN_WIDTH = 2.0
 """Width of the standard pen of ``"fit"``, in pixels of the ink picture."""
-ROAD_VERSION = 1
-"""Raised whenever the same picture would give other ink; caches of ink are keyed by it."""
+PREPROCESSING_VERSION = 1
+"""Increased whenever the same picture would give different ink; part of the keys of ink caches."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _FRAME_SIDE, _FRAME_PEN = 17.0, 1.3
-"""What `FIT_SIDE` and `PEN_WIDTH` are, on average, in Omniglot's pictures under ``"frame"``."""
+"""The averages in Omniglot's pictures under ``"frame"`` of what `FIT_SIDE` and `PEN_WIDTH` fix."""
 _OVERSAMPLING = 4
 _CANVAS = INK_SIZE * _OVERSAMPLING
 _FIT_CANVAS = FIT_SIDE * _OVERSAMPLING
 _LARGEST_SIDE = 512
-_EMPTY = "There is no ink in this {thing}: {came}. Draw at least one dot or line."
+_EMPTY = "There is no ink in this {thing}: {reason}. Draw at least one dot or line."
 
 
 def strokes_to_image(strokes: Sequence[ArrayLike], framing: Framing = "fit") -> NDArray[np.float32]:
@@ -55,9 +55,10 @@ def strokes_to_image(strokes: Sequence[ArrayLike], framing: Framing = "fit") -> 
     Args:
         strokes: the strokes of one drawing, each of shape (n_points, 2) with columns x (to the
             right) and y (downwards), in any unit and anywhere in the plane.  A stroke of one point
-            is a dot.  Strokes without points are passed over.
-        framing: of the pictures that a network was trained on, see `Framing`.  Strokes have no
-            frame of their own: under ``"frame"`` they get Omniglot's usual size and pen, centred.
+            is a dot.  Strokes without points are ignored.
+        framing: ``"fit"`` or ``"frame"``, see `FRAMINGS`; take `MetaNetwork.framing`.  Strokes have
+            no frame of their own: under ``"frame"`` they get Omniglot's average size and pen width,
+            centred.
 
     Returns:
         Ink, float32 of shape (28, 28), values in [0, 1].
@@ -70,7 +71,7 @@ def strokes_to_image(strokes: Sequence[ArrayLike], framing: Framing = "fit") -> 
     lines = [_stroke(points, index) for index, points in enumerate(strokes)]
     lines = [line for line in lines if len(line)]
     if not lines:
-        raise ValueError(_EMPTY.format(thing="drawing", came="it has no stroke with a point"))
+        raise ValueError(_EMPTY.format(thing="drawing", reason="it has no stroke with a point"))
     points = np.concatenate(lines)
     low, high = points.min(axis=0), points.max(axis=0)
     # Half of each end first: the difference of two huge coordinates must not overflow.
@@ -103,15 +104,14 @@ def image_to_ink(picture: Any, framing: Framing = "fit") -> NDArray[np.float32]:
 
     Args:
         picture: a PIL image of any mode, or an array: (height, width) or (height, width, 3 or 4),
-            bool, unsigned integers, or floats in [0, 1].  A picture that notes how the camera was
-            held is turned upright.
-        framing: ``"fit"`` or ``"frame"``, see `Framing`.
+            bool, unsigned integers, or floats in [0, 1].  EXIF orientation is applied.
+        framing: ``"fit"`` or ``"frame"``, see `FRAMINGS`; take `MetaNetwork.framing`.
 
     Returns:
         Ink, float32 of shape (28, 28), values in [0, 1].
 
     Raises:
-        ValueError: if the picture has no ink (all pixels alike, or nothing but grain and shading),
+        ValueError: if the picture has no ink (all pixels alike, or only noise and shading),
             no pixels, another shape or non-finite values, or if the framing is unknown.
     """
     _check_framing(framing)
@@ -136,19 +136,18 @@ def _stroke(points: ArrayLike, index: int) -> NDArray[np.float64]:
         )
     if not np.isfinite(line).all():
         raise ValueError(
-            f"Stroke {index} holds a coordinate that is not a finite number; "
-            "leave such points out before drawing."
+            f"Stroke {index} holds a coordinate that is not a finite number; leave out such points."
         )
     return line
 
 
 def _luminance(picture: Any) -> NDArray[np.float32]:
-    """Bring any picture to one float channel in [0, 1], transparency laid on contrasting paper."""
+    """Convert to one float channel in [0, 1], transparent parts as contrasting paper."""
     image = picture if isinstance(picture, Image.Image) else _image_from_array(picture)
     if 0 in image.size:
         raise ValueError(f"The picture has no pixels: its size is {image.size}.")
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        image = ImageOps.exif_transpose(image)  # Telephones note how they were held.
+        image = ImageOps.exif_transpose(image)  # as phones write it
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float32)
         if not np.isfinite(values).all():
@@ -171,8 +170,8 @@ def _image_from_array(picture: ArrayLike) -> Image.Image:
         array = array[..., 0]
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         raise ValueError(
-            f"A picture array of shape {array.shape} came; wanted (height, width) or "
-            "(height, width, 3 or 4) with at least one pixel."
+            "A picture array must have the shape (height, width) or (height, width, 3 or 4) and at "
+            f"least one pixel; got {array.shape}."
         )
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
@@ -190,31 +189,32 @@ def _image_from_array(picture: ArrayLike) -> Image.Image:
             array = (array >> 8).astype(np.uint8)
     elif array.dtype != np.uint8:
         raise ValueError(
-            f"A picture array of dtype {array.dtype} came; wanted bool, uint8, uint16 or float."
+            f"A picture array must be of dtype bool, uint8, uint16 or float; got {array.dtype}."
         )
     return Image.fromarray(array)
 
 
 def _shrink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Bound the work on big photographs; lines stay several pixels wide at this size."""
+    """Limit the size of large photographs; lines stay several pixels wide."""
     factor = math.ceil(max(grey.shape) / _LARGEST_SIDE)
+    # A whole factor: otherwise the width of a fine line would depend on its position.
     # A whole factor: else a fine line is spread over one or two pixels, by where it happens to lie.
     return np.asarray(Image.fromarray(grey).reduce(factor)) if factor > 1 else grey
 
 
 def _find_ink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Tell ink from ground: 1 where there is ink, 0 on paper, soft edges between."""
+    """Separate ink from paper: 1 on ink, 0 on paper, soft edges in between."""
     if float(grey.max() - grey.min()) < 0.05:
-        raise ValueError(_EMPTY.format(thing="picture", came="all its pixels are alike"))
+        raise ValueError(_EMPTY.format(thing="picture", reason="all its pixels are alike"))
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    # Paper is what most pixels are; where that is a near tie, the border decides.
+    # Most pixels are paper; in a near tie the border decides.
     middle = (float(grey.max()) + float(grey.min())) / 2
     light_share = float((grey > middle).mean())
     if 0.4 < light_share < 0.6:
         light_share = float((border > middle).mean())
     darkness = 1 - grey if light_share >= 0.5 else grey
     if bool(np.isin(darkness, (0, 1)).all()):
-        return darkness  # Two levels only, as in Omniglot: no threshold to look for.
+        return darkness  # Two levels only, as in Omniglot: no threshold needed.
     uneven = float(np.ptp(np.quantile(darkness, (0.02, 0.5)))) > 0.05
     if uneven:
         darkness = _even_light(darkness)
@@ -222,10 +222,10 @@ def _find_ink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     contrast = np.clip(darkness - low, 0, None)
     inked = contrast > _threshold(contrast)
     height = float(np.median(contrast[inked])) if inked.any() else 0.0
-    # Grain and shading fall into two classes as well, but faint ones, or of much the same size.
+    # Noise and shading also split into two classes, but with low contrast or of similar size.
     share = float(inked.mean())
     if (share > 0.25 and height < 0.06) or (uneven and (share > 0.4 or height < 0.03)):
-        raise ValueError(_EMPTY.format(thing="picture", came="it shows but grain and shading"))
+        raise ValueError(_EMPTY.format(thing="picture", reason="it shows only noise and shading"))
     ink: NDArray[np.float32] = np.clip(contrast / height, 0, 1).astype(np.float32)
     return ink
 
@@ -237,7 +237,7 @@ def _threshold(values: NDArray[np.float32]) -> float:
 
 
 def _even_light(darkness: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Take slow changes of light (a shadow, a lamp) away, and specks and grain with them."""
+    """Remove slow changes of brightness (a shadow, a lamp), specks and noise."""
     size = max(5, round(max(darkness.shape) / 6))
     ground = ndimage.gaussian_filter(
         ndimage.grey_opening(darkness, size=(size, size), mode="nearest"), size / 4, mode="nearest"
@@ -260,7 +260,7 @@ def _fit(ink: NDArray[np.float32]) -> NDArray[np.float32]:
     scale = _FIT_CANVAS / side
     centre = np.array([left + right, top + bottom]) / 2
     if 1 / scale > 1.5:
-        # Shrinking so far would leave gaps in fine lines: make them wider than a step first.
+        # Sampling would leave gaps in fine lines: make them wider than a sampling step first.
         width = int(1 / scale) + 1
         solid = np.pad(ink > 0.4, width).astype(np.float32)
         ink, centre = ndimage.maximum_filter(solid, size=width), centre + width

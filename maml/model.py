@@ -1,12 +1,12 @@
-"""The networks, what they normalise by, and the head that serves any number of ways.
+"""The networks, their normalisation policies, and the head that serves any number of ways.
 
-A network offers the inner loop four things: a fixed part (`stem`), a part that adapts
+A network gives the inner loop four things: a fixed part (`stem`), a part that adapts
 (`task_network`), the loss of the support set, and the rate of each tensor at each step.
-Normalisation is a policy with a name, `MetaNetwork.normalisation`:
+`MetaNetwork.normalisation` names the normalisation policy:
 
-* "batch" (`NotebookNet`): by the batch at hand, BatchNorm with momentum 1.  A learner that is asked
-  one query at a time uses the running statistics, which are those of the support set.
-* "frozen" (`SketchNet`): by statistics frozen after pre-training, so no picture depends on another.
+* "batch" (`NotebookNet`): BatchNorm with momentum 1 normalises by the current batch.  For queries
+  one at a time it uses the running statistics, which are those of the support set.
+* "frozen" (`SketchNet`): by statistics frozen after pre-training; no picture affects another.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maml.batched import ScaleShift, UnitLength
-from maml.config import Framing, InnerLoop, NetworkSettings
+from maml.config import Framing, InnerLoop, NetworkSettings, require_trainable
 
 Normalisation = Literal["batch", "frozen"]
 
-_LOOK = 0.15
-"""Radians by which the second and third look at a picture are turned."""
+_VIEW_ANGLE = 0.15
+"""Rotation of the second and the third view of a picture, either way, in radians."""
 
 
 class MetaNetwork(nn.Module):
@@ -37,10 +37,15 @@ class MetaNetwork(nn.Module):
         inner: the inner loop it is trained for.
         normalisation: what its BatchNorm layers normalise by, see the module's docstring.
         fixed_ways: the only number of ways it serves, or None for any.
-        provenance: what is known of its making; the .json beside its weights.
+        can_embed: whether it maps drawings to unit vectors ahead of its head.  Such a network can
+            be pre-trained and calibrated, and scores "none of these" by those vectors.
+        dimensions: of these vectors.
+        provenance: how it was made; the content of the .json beside its weights.
     """
 
     normalisation: ClassVar[Normalisation]
+    can_embed: ClassVar[bool] = False
+    dimensions: ClassVar[int] = 0
     fixed_ways: int | None = None
 
     def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
@@ -54,7 +59,7 @@ class MetaNetwork(nn.Module):
         return images
 
     def features(self, images: Tensor) -> Tensor:
-        """The stem as it is used after training, where it may take more than one look."""
+        """The stem as it is used after training, with test-time augmentation if there is any."""
         return self.stem(images)
 
     def task_network(self, ways: int) -> tuple[nn.Module, list[Tensor]]:
@@ -83,12 +88,63 @@ class MetaNetwork(nn.Module):
         return [torch.tensor(self.inner.rate)] * tensors
 
     def temperature(self, ways: int, shots: float) -> Tensor:
-        """What logits are divided by before the softmax, by ways and mean shots."""
+        """The divisor of the logits before the softmax, by ways and mean shots."""
         return torch.ones(())
+
+    def embed_features(self, features: Tensor) -> Tensor:
+        """Unit vectors (n, dimensions) of the stem's features, before any adaptation.
+
+        Raises:
+            TypeError: if the network cannot embed.
+        """
+        raise self._no_embedding()
+
+    def unknown_terms(self, queries: Tensor, support: Tensor, labels: Tensor) -> Tensor:
+        """The inputs of the "none of these" score.
+
+        Args:
+            queries: adapted unit vectors (m, dimensions).
+            support: those of the support set (n, dimensions).
+            labels: int64 (n,), every class present.
+
+        Returns:
+            (m, terms).
+
+        Raises:
+            TypeError: if the network cannot embed.
+        """
+        raise self._no_embedding()
+
+    def unknown_score(self, terms: Tensor) -> Tensor:
+        """The "none of these" score (m,) in [0, 1] of `unknown_terms` (m, terms).
+
+        Raises:
+            TypeError: if the network cannot embed.
+        """
+        raise self._no_embedding()
+
+    def set_temperature(self, weights: Tensor) -> None:
+        """Set the temperature: its logarithm is `weights` (3,) times (1, log ways, log shots).
+
+        Raises:
+            TypeError: if the network cannot embed.
+        """
+        raise self._no_embedding()
+
+    def set_unknown_score(self, weights: Tensor, threshold: Tensor) -> None:
+        """Set the weights (terms,) of the "none of these" score and its threshold, a scalar.
+
+        Raises:
+            TypeError: if the network cannot embed.
+        """
+        raise self._no_embedding()
+
+    def _no_embedding(self) -> TypeError:
+        return TypeError(f"A network of kind 'sketch' is needed here; got {type(self).__name__}.")
 
     @property
     def unknown_threshold(self) -> float:
-        """`Prediction.unknown` above this reads "none of these"."""
+        """`Prediction.unknown` above this means "none of these"."""
         return 0.5
 
     @property
@@ -148,6 +204,7 @@ class SketchNet(MetaNetwork):
     """
 
     normalisation = "frozen"
+    can_embed = True
     dimensions = 256
 
     def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
@@ -175,7 +232,7 @@ class SketchNet(MetaNetwork):
         self.head_start = nn.Parameter(torch.zeros(self.dimensions))
         adaptable = len(list(self._adaptable().parameters()))
         log_rates = torch.full((inner.steps, adaptable + 2), math.log(inner.rate))
-        # The stages start all but still and the biases slow: the head does the first of the work.
+        # Initial rates: stages x1/1000, bias x1/100, so the head adapts first.
         log_rates[:, :-2] -= math.log(1000)
         log_rates[:, -1] -= math.log(100)
         self.log_rates = nn.Parameter(log_rates, requires_grad=inner.learned_rates)
@@ -204,11 +261,11 @@ class SketchNet(MetaNetwork):
         return features
 
     def features(self, images: Tensor) -> Tensor:
-        """The mean of the stem's features of each picture as it is and, with three looks, turned a
-        little either way: hands differ in slant, and the mean forgives it."""
-        if self.settings.looks == 1:
+        """The stem's features, with test-time augmentation: the mean over each picture and, with
+        three views, two slightly rotated copies of it."""
+        if self.settings.test_time_views == 1:
             return self.stem(images)
-        turns = images.new_tensor([0.0, _LOOK, -_LOOK])
+        turns = images.new_tensor([0.0, _VIEW_ANGLE, -_VIEW_ANGLE])
         across = torch.stack([turns.cos(), turns.sin(), torch.zeros_like(turns)], dim=1)
         down = torch.stack([-turns.sin(), turns.cos(), torch.zeros_like(turns)], dim=1)
         maps = torch.stack([across, down], dim=1).repeat_interleave(len(images), dim=0)
@@ -244,17 +301,23 @@ class SketchNet(MetaNetwork):
         terms = self.temperature_weights.new_tensor([1.0, math.log(ways), math.log(shots)])
         return (self.temperature_weights * terms).sum().exp()
 
-    def unknown_terms(self, queries: Tensor, support: Tensor, labels: Tensor) -> Tensor:
-        """What the "none of these" score weighs up.
+    def set_temperature(self, weights: Tensor) -> None:
+        self.temperature_weights.copy_(weights)
 
-        Args:
-            queries: adapted unit vectors (m, 256).
-            support: those of the support set (n, 256).
-            labels: int64 (n,), every class present.
+    def set_unknown_score(self, weights: Tensor, threshold: Tensor) -> None:
+        self.unknown_weights.copy_(weights)
+        self.unknown_limit.copy_(threshold)
+
+    def unknown_score(self, terms: Tensor) -> Tensor:
+        return (terms @ self.unknown_weights).sigmoid()
+
+    def unknown_terms(self, queries: Tensor, support: Tensor, labels: Tensor) -> Tensor:
+        """The inputs of the "none of these" score, see `MetaNetwork.unknown_terms`.
 
         Returns:
-            (m, 7): 1, cosine to the nearest prototype and to the nearest example, lead of the
-            nearest prototype over the next, log ways, log mean shots, cosine times log mean shots.
+            (m, 7): 1, cosine to the nearest prototype and to the nearest example, margin of the
+            nearest prototype over the second, log ways, log mean shots, cosine times log mean
+            shots.
         """
         belongs = functional.one_hot(labels).to(support.dtype)
         prototypes = functional.normalize(belongs.T @ support, dim=-1)
@@ -283,7 +346,11 @@ def build_model(
         settings: which network, and how large.
         inner: the inner loop it will be trained for.
         generator: source of the initial parameters; the global generator is left as it was.
+
+    Raises:
+        ValueError: if the network cannot be trained by that inner loop.
     """
+    require_trainable(settings, inner)
     seed = int(torch.randint(2**62, (1,), generator=generator))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # Unlike torch.manual_seed, no device's.

@@ -1,7 +1,7 @@
-"""Figures, drawn by matplotlib without any screen and handed out as finished picture files.
+"""Figures, drawn by matplotlib without a display and returned as picture files.
 
-Figures are objects of their own, without pyplot.  The style, though, is global to the process while
-a figure is drawn; a lock lets one thread draw at a time.
+pyplot is not used.  The style is global to the process while a figure is drawn, so a lock lets one
+thread draw at a time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def accuracy_figure(
 
     Args:
         records: log records with `epoch`, `acc` (percent) and `mode`; those whose mode is neither
-            "train" nor "test" are passed over.
+            "train" nor "test" are ignored.
         lowest: where the accuracy axis begins, percent; it ends at 100.
         image_format: "png", "svg" or "pdf".
 
@@ -43,7 +43,7 @@ def accuracy_figure(
             unknown.
     """
     if not 0 <= lowest < 100:
-        raise ValueError(f"The accuracy axis must begin in [0, 100); {lowest!r} came.")
+        raise ValueError(f"The accuracy axis must begin in [0, 100); got {lowest!r}.")
     curves: dict[str, list[tuple[float, float]]] = {"train": [], "test": []}
     for number, record in enumerate(records, start=1):
         if missing := {"epoch", "acc", "mode"} - record.keys():

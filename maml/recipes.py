@@ -1,4 +1,4 @@
-"""The named recipes."""
+"""The named training recipes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RECIPES: dict[str, Recipe] = {
             name="flagship",
             summary="the shipped weights: metric pre-training, then MAML with learned rates",
             framing="fit",
-            network=NetworkSettings("sketch", channels=64, looks=3),
+            network=NetworkSettings("sketch", channels=64, test_time_views=3),
             training=MetaTraining(
                 shapes=(
                     EpisodeShape(5, 1, 5),
@@ -89,4 +89,4 @@ RECIPES: dict[str, Recipe] = {
         ),
     )
 }
-"""The named recipes, by name."""
+"""Recipes by name."""

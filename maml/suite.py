@@ -1,9 +1,9 @@
-"""Every figure that the project states of its weights, measured one query at a time.
+"""Every published measurement of the shipped weights, one query at a time.
 
-Test characters are those of the 20 evaluation alphabets, except for the pen strokes, which the data
-set has of background alphabets only.  Beside a figure stand peers that were measured on the same
-tasks (a pixel nearest neighbour on the same ink, a prototypical head on the same features) and the
-best published inductive figure.
+The test characters are those of the 20 evaluation alphabets, except for the pen strokes, which the
+data set has for background alphabets only.  Baselines are measured on the same tasks (a pixel
+nearest neighbour on the same ink, a prototypical head on the same features) or are the best
+published inductive results.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from maml.adapt import adapt
-from maml.calibrate import stranger_features
+from maml.calibrate import out_of_set_features
 from maml.config import EpisodeShape, MetaTraining
 from maml.data.characters import CharacterSet
 from maml.data.episodes import EpisodeSampler, SupportSet
@@ -30,11 +30,11 @@ from maml.data.pens import with_other_pen
 from maml.data.strokes import load_strokes, stroke_file
 from maml.drawing import image_to_ink, strokes_to_image
 from maml.evaluate import FeatureTable, adapt_task, evaluate_table, mean_and_interval
-from maml.model import MetaNetwork, SketchNet
+from maml.model import MetaNetwork
 from maml.train import meta_train
 
 _BLUR = 1.5
-"""Pixels, of the pixel nearest neighbour."""
+"""Standard deviation of the blur before the pixel nearest neighbour, in pixels."""
 _SNELL = "Prototypical nets, arXiv 1703.05175"
 _PUBLISHED = {
     (5, 1, False): (98.8, _SNELL),
@@ -44,22 +44,22 @@ _PUBLISHED = {
 }
 _STEPS = (0, 1, 3, 5, 10)
 _SIZES = ((2, 1), (3, 1), (10, 1), (2, 5), (10, 5), (5, 10), (5, 19))
-"""Ways and shots that the weights were not trained for."""
+"""Ways and shots that were not in training."""
 _SIZE_TASKS = 500
 _SPECIALIST_STEPS = 100
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One line of the suite.
+class Measurement:
+    """One row of the suite.
 
     Args:
         measure: what was measured.
-        value: the figure.
-        unit: "%", "points", "" ...
+        value: the result.
+        unit: "%", "points" or "".
         interval: half width of the 95 % confidence interval, or None.
-        tasks: how many tasks it comes from.
-        peers: other figures by name: measured on the same tasks, or published.
+        tasks: number of tasks; 0 where it does not apply.
+        baselines: results to compare with, by name: measured on the same tasks, or published.
     """
 
     measure: str
@@ -67,41 +67,44 @@ class Figure:
     unit: str = "%"
     interval: float | None = None
     tasks: int = 0
-    peers: dict[str, float] = field(default_factory=dict)
+    baselines: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         digits = 2 if self.unit in ("%", "points") else 4
         shown = f"{self.value:.{digits}f}" if self.value >= 1e-3 else f"{self.value:.1e}"
         if self.interval is not None:
             shown += f" +- {self.interval:.2f}"
-        peers = "; ".join(f"{name} {value:.{digits}f}" for name, value in self.peers.items())
-        return f"| {self.measure} | {shown} {self.unit} | {self.tasks or ''} | {peers} |"
+        baselines = "; ".join(
+            f"{name} {value:.{digits}f}" for name, value in self.baselines.items()
+        )
+        return f"| {self.measure} | {shown} {self.unit} | {self.tasks or ''} | {baselines} |"
 
 
-def run(model: MetaNetwork, data: CharacterSet, root: str | None = None) -> Iterator[Figure]:
-    """Measure everything; takes some minutes on two cores.
+def run(model: MetaNetwork, data: CharacterSet, root: str | None = None) -> Iterator[Measurement]:
+    """Run the suite; takes some minutes on two cores.
 
     Args:
         model: a network for any number of ways.
-        data: the whole of Omniglot, framed as the model wants it.
-        root: where Omniglot lies, as for `load_omniglot`; its pictures are drawn by other pens.
+        data: the whole of Omniglot, in the model's framing.
+        root: folder of Omniglot, as for `load_omniglot`; the original pictures are redrawn with
+            other pens.
 
     Yields:
-        One figure after another.
+        One row after another.
 
     Raises:
-        ValueError: if the model serves one number of ways only.
+        ValueError: if the model serves a fixed number of ways.
     """
-    if not isinstance(model, SketchNet):
+    if model.fixed_ways is not None:
         raise ValueError(
-            "The suite asks for many numbers of ways; this model serves "
-            f"{model.fixed_ways} only. Give --ways and --shots instead."
+            "The suite needs a model for any number of ways; use --ways and --shots instead; got "
+            f"one for {model.fixed_ways} ways."
         )
     test = data.split("alphabets", "test")
     table = FeatureTable(model, test)
     pixels = _blurred(test)
     yield from _standard(table, pixels)
-    # The table of a copy of the model that was trained for one size; two figures share one.
+    # Tables of copies trained further on one size; two measurements share one of them.
     special = cache(lambda shape: FeatureTable(specialist(model, data, shape), test))
     yield from _other_sizes(table, special)
     yield from _unequal_shots(table, special)
@@ -113,7 +116,7 @@ def run(model: MetaNetwork, data: CharacterSet, root: str | None = None) -> Iter
     yield from _invariance(model, test)
 
 
-def _standard(table: FeatureTable, pixels: Tensor) -> Iterator[Figure]:
+def _standard(table: FeatureTable, pixels: Tensor) -> Iterator[Measurement]:
     for shape, tasks in (
         (EpisodeShape(5, 1, 5), 2000),
         (EpisodeShape(5, 5, 5), 2000),
@@ -122,20 +125,22 @@ def _standard(table: FeatureTable, pixels: Tensor) -> Iterator[Figure]:
         (EpisodeShape(20, 1, 5, within_alphabet=True), 1000),
     ):
         result = evaluate_table(table, shape, tasks)
-        peers = _peers(table, pixels, shape, tasks)
+        baselines = _baselines(table, pixels, shape, tasks)
         published = _PUBLISHED.get((shape.ways, shape.shots, shape.within_alphabet))
         if published:
-            peers[published[1]] = published[0]
-        yield Figure(str(shape), 100 * result.accuracy, "%", 100 * result.interval, tasks, peers)
+            baselines[published[1]] = published[0]
+        yield Measurement(
+            str(shape), 100 * result.accuracy, "%", 100 * result.interval, tasks, baselines
+        )
         if shape.shots == 1:
             error = 100 * result.calibration_error
-            yield Figure(f"{shape}, calibration error", error, "%", None, tasks)
+            yield Measurement(f"{shape}, calibration error", error, "%", None, tasks)
 
 
-def _peers(
+def _baselines(
     table: FeatureTable, pixels: Tensor, shape: EpisodeShape, tasks: int
 ) -> dict[str, float]:
-    """Accuracy of two simple rules on the very tasks of `evaluate_table`."""
+    """Accuracy of two simple classifiers on the tasks of `evaluate_table`."""
     sampler = EpisodeSampler(table.data, torch.Generator().manual_seed(0))
     hits: dict[str, list[float]] = {"pixel nearest neighbour": [], "prototypes": []}
     embedded = _embedded(table)
@@ -156,7 +161,6 @@ def _embedded(table: FeatureTable) -> Tensor:
     """Unit vectors of all drawings before adaptation, (characters, drawings, 256), on the CPU."""
     rows = torch.arange(len(table.data))
     features = table(rows, torch.arange(table.data.drawings).expand(len(rows), -1))
-    assert isinstance(table.model, SketchNet)
     return table.model.embed_features(features.flatten(0, 1)).unflatten(0, features.shape[:2]).cpu()
 
 
@@ -167,23 +171,23 @@ def _blurred(data: CharacterSet) -> Tensor:
 
 def _other_sizes(
     table: FeatureTable, special: Callable[[EpisodeShape], FeatureTable]
-) -> Iterator[Figure]:
-    """The shipped weights as they are, beside a copy trained for that one size of task."""
+) -> Iterator[Measurement]:
+    """The weights, with a copy meta-trained further on that size of task as the baseline."""
     for ways, shots in _SIZES:
         shape = EpisodeShape(ways, shots, min(5, table.data.drawings - shots))
         result = evaluate_table(table, shape, _SIZE_TASKS)
         own = evaluate_table(special(shape), shape, _SIZE_TASKS)
-        peers = {"trained for this size": 100 * own.accuracy}
+        baselines = {"meta-trained further on this size": 100 * own.accuracy}
         value, interval = 100 * result.accuracy, 100 * result.interval
-        yield Figure(str(shape), value, "%", interval, _SIZE_TASKS, peers)
+        yield Measurement(str(shape), value, "%", interval, _SIZE_TASKS, baselines)
 
 
 def specialist(model: MetaNetwork, data: CharacterSet, shape: EpisodeShape) -> MetaNetwork:
-    """A copy of a model whose outer loop went on with tasks of one shape alone.
+    """A copy of a model, meta-trained 100 steps further on tasks of one shape.
 
     Args:
-        model: where it starts; left untouched.
-        data: a whole set, of whose background alphabets the tasks are cut.
+        model: the starting point; left untouched.
+        data: a whole set; the tasks are sampled from its background alphabets.
         shape: of the tasks.
     """
     special = deepcopy(model)
@@ -207,13 +211,13 @@ def _unequal_shots(
     table: FeatureTable,
     special: Callable[[EpisodeShape], FeatureTable],
     tasks: int = _SIZE_TASKS,
-) -> Iterator[Figure]:
-    """Ten ways whose shots run from 1 to 10, beside a copy trained for about as many each."""
+) -> Iterator[Measurement]:
+    """Ten ways with 1 to 10 shots; the baseline is a copy meta-trained further on 10-way 5-shot."""
     accuracies = _unequal_accuracies(table, tasks)
-    peer = _unequal_accuracies(special(EpisodeShape(10, 5, 5)), tasks).mean()
+    specialised = _unequal_accuracies(special(EpisodeShape(10, 5, 5)), tasks).mean()
     mean, interval = mean_and_interval(accuracies)
-    peers = {"trained for 10-way 5-shot": 100 * float(peer)}
-    yield Figure("10-way, 1 to 10 shots", 100 * mean, "%", 100 * interval, tasks, peers)
+    baselines = {"meta-trained further on 10-way 5-shot": 100 * float(specialised)}
+    yield Measurement("10-way, 1 to 10 shots", 100 * mean, "%", 100 * interval, tasks, baselines)
 
 
 def _unequal_accuracies(table: FeatureTable, tasks: int) -> NDArray[np.float64]:
@@ -233,7 +237,7 @@ def _unequal_accuracies(table: FeatureTable, tasks: int) -> NDArray[np.float64]:
 
 
 def _other_pens(data: CharacterSet, root: str | None) -> CharacterSet:
-    """Every drawing by a pen of its own, from a seeded generator."""
+    """Every drawing redrawn with a random pen, from a seeded generator."""
     rng = np.random.default_rng(0)
     inks = [
         np.rint(255 * image_to_ink(with_other_pen(picture, rng))).astype(np.uint8)
@@ -242,16 +246,16 @@ def _other_pens(data: CharacterSet, root: str | None) -> CharacterSet:
     return replace(data, images=np.stack(inks).reshape(data.images.shape))
 
 
-def _pens(table: FeatureTable, other: FeatureTable) -> Iterator[Figure]:
+def _pens(table: FeatureTable, other: FeatureTable) -> Iterator[Measurement]:
     shape = EpisodeShape(5, 1, 5)
     same = evaluate_table(table, shape, 2000)
     changed = evaluate_table(table, shape, 2000, query_table=other)
     loss = 100 * (same.accuracy - changed.accuracy)
-    yield Figure(f"{shape}, loss by another pen", loss, "points", None, 2000)
+    yield Measurement(f"{shape}, loss with another pen", loss, "points", None, 2000)
 
 
-def _strokes(model: SketchNet, data: CharacterSet, root: str | None) -> Iterator[Figure]:
-    """Strokes as queries against pictures of the same drawings as queries; support: pictures."""
+def _strokes(model: MetaNetwork, data: CharacterSet, root: str | None) -> Iterator[Measurement]:
+    """Queries made from strokes, and as the baseline from pictures of the same drawings."""
     file = stroke_file(root)
     if file is None:
         return
@@ -267,7 +271,7 @@ def _strokes(model: SketchNet, data: CharacterSet, root: str | None) -> Iterator
     for shape in (EpisodeShape(5, 1, 5), EpisodeShape(20, 1, 5)):
         by_picture = evaluate_table(table, shape, 1000)
         by_stroke = evaluate_table(table, shape, 1000, query_table=query_table)
-        yield Figure(
+        yield Measurement(
             f"{shape}, strokes as queries (background alphabets)",
             100 * by_stroke.accuracy,
             "%",
@@ -277,9 +281,8 @@ def _strokes(model: SketchNet, data: CharacterSet, root: str | None) -> Iterator
         )
 
 
-def _unknown(table: FeatureTable, tasks: int = 1000) -> Iterator[Figure]:
+def _unknown(table: FeatureTable, tasks: int = 1000) -> Iterator[Measurement]:
     model = table.model
-    assert isinstance(model, SketchNet)
     for shape in (EpisodeShape(5, 5, 5), EpisodeShape(5, 1, 5), EpisodeShape(20, 1, 5)):
         sampler = EpisodeSampler(table.data, torch.Generator().manual_seed(0))
         scores: list[list[Tensor]] = [[], []]
@@ -288,29 +291,29 @@ def _unknown(table: FeatureTable, tasks: int = 1000) -> Iterator[Figure]:
             features = table(characters, drawings)
             learner = adapt_task(model, features[:, : shape.shots], model.inner.evaluation_steps)
             known = features[:, shape.shots :].flatten(0, 1)
-            strange = stranger_features(sampler, table, characters, len(known), shape)
-            for kind, queries in enumerate((known, strange)):
+            outside = out_of_set_features(sampler, table, characters, len(known), shape)
+            for kind, queries in enumerate((known, outside)):
                 scores[kind].append(learner.unknown_of_features(queries).cpu())
-        known_scores, strange_scores = (torch.cat(kind).numpy() for kind in scores)
-        area = stats.mannwhitneyu(strange_scores, known_scores).statistic / (
-            len(strange_scores) * len(known_scores)
+        known_scores, outside_scores = (torch.cat(kind).numpy() for kind in scores)
+        area = stats.mannwhitneyu(outside_scores, known_scores).statistic / (
+            len(outside_scores) * len(known_scores)
         )
         limit = model.unknown_threshold
-        yield Figure(
+        yield Measurement(
             f"{shape}, none of these, AUROC",
             float(area),
             "",
             None,
             tasks,
             {
-                "known taken for none, share": float((known_scores > limit).mean()),
-                "strangers taken for known, share": float((strange_scores <= limit).mean()),
+                "false rejections, share": float((known_scores > limit).mean()),
+                "false acceptances, share": float((outside_scores <= limit).mean()),
             },
         )
 
 
-def _steps(table: FeatureTable, other: FeatureTable, tasks: int = 500) -> Iterator[Figure]:
-    """Accuracy by inner step, of a learner that takes ten."""
+def _steps(table: FeatureTable, other: FeatureTable, tasks: int = 500) -> Iterator[Measurement]:
+    """Accuracy after each inner step of learners that take ten."""
     for shape, queries, name in (
         (EpisodeShape(5, 1, 5), table, ""),
         (EpisodeShape(20, 1, 5), table, ""),
@@ -320,11 +323,11 @@ def _steps(table: FeatureTable, other: FeatureTable, tasks: int = 500) -> Iterat
         result = evaluate_table(table, shape, tasks, steps=max(_STEPS), query_table=queries)
         for step in _STEPS:
             value = 100 * result.accuracy_by_step[step]
-            yield Figure(f"{shape}{name}, step {step}", value, "%", None, tasks)
+            yield Measurement(f"{shape}{name}, step {step}", value, "%", None, tasks)
 
 
-def _invariance(model: SketchNet, data: CharacterSet) -> Iterator[Figure]:
-    """How much an answer changes with the order of the symbols and with its company."""
+def _invariance(model: MetaNetwork, data: CharacterSet) -> Iterator[Measurement]:
+    """How much answers change when asked again, alone, and with the symbols permuted."""
     sampler = EpisodeSampler(data, torch.Generator().manual_seed(0))
     episode = sampler.sample(EpisodeShape(10, 3, 5))
     names = tuple("abcdefghij")
@@ -347,4 +350,4 @@ def _invariance(model: SketchNet, data: CharacterSet) -> Iterator[Figure]:
         ("largest change when asked alone", alone),
         ("largest change when the symbols are permuted", moved),
     ):
-        yield Figure(measure, (answer - other).abs().max().item(), "")
+        yield Measurement(measure, (answer - other).abs().max().item(), "")

@@ -27,7 +27,7 @@ from maml.data.augment import TURNS
 from maml.data.characters import CharacterSet
 from maml.data.episodes import Episode, EpisodeSampler
 from maml.evaluate import EvaluationResult, evaluate
-from maml.model import MetaNetwork, SketchNet, mean_cross_entropy
+from maml.model import MetaNetwork, mean_cross_entropy
 
 Stage = Literal["pretraining", "meta"]
 
@@ -162,8 +162,11 @@ def _check(
             if settings.iterations:
                 model.task_network(shape.ways)
         if settings.pretraining:
-            if not isinstance(model, SketchNet):
-                raise ValueError("Only a network of kind 'sketch' can be pre-trained.")
+            if not model.can_embed:
+                raise ValueError(
+                    "only a network of kind 'sketch' can be pre-trained; set pretraining to None; "
+                    f"got {type(model).__name__}."
+                )
             EpisodeSampler(training, probe).sample_rows(_pretraining_shape(settings.pretraining))
     except ValueError as error:
         raise ValueError(f"The training characters do not serve these settings: {error}") from error
@@ -214,7 +217,7 @@ class _Run:
 
     def calibrate(self, held_out: CharacterSet) -> None:
         """Fit temperature and "none of these" score, if there are characters to fit them on."""
-        if self.settings.validation and isinstance(self.model, SketchNet):
+        if self.settings.holds_out and self.model.can_embed:
             calibrate(self.model, held_out, seed=self.seed_after(2))
 
     def finish_epoch(self, held_out: CharacterSet) -> EvaluationResult:
@@ -239,7 +242,6 @@ class _Run:
         """A vector for each training character and each way of turning it, (characters, 256)."""
         if not (self.settings.pretraining and self.settings.pretraining.proxies):
             return None
-        assert isinstance(self.model, SketchNet)
         size = (len(self.sampler.data) * TURNS, self.model.dimensions)
         vectors = torch.randn(size, generator=self.sampler.generator)
         return nn.Parameter(functional.normalize(vectors, dim=-1).to(self.device))
@@ -285,7 +287,6 @@ class _Run:
 
     def _pretraining_step(self, settings: Pretraining) -> tuple[float, float]:
         """One prototypical episode in which every drawing is, in turn, its class's one support."""
-        assert isinstance(self.model, SketchNet)
         shape = _pretraining_shape(settings)
         episode = self.sampler.sample(shape, augment=self.settings.augment).to(self.device)
         ways, drawings = settings.ways, settings.drawings
@@ -377,8 +378,8 @@ class _Run:
         self.sampler.generator.set_state(kept.generator_state)
         if self.seed != seed:
             raise CheckpointError(
-                f"{path} belongs to a run with seed {self.seed}, but seed {seed} came; resume with "
-                "the seed it was started with, or choose another folder."
+                f"{path} belongs to a run with seed {self.seed}; resume with that seed, or choose "
+                f"another folder; got seed {seed}."
             )
         self._start_stage()
         if self._starts_stage():
@@ -395,7 +396,7 @@ class _Run:
             wanted = () if moment == "step" else tuple(self.trained[name].shape)
             if tuple(value.shape) != wanted:
                 raise CheckpointError(
-                    f"{key!r} of {path} has the shape {tuple(value.shape)}; wanted is {wanted}."
+                    f"{key!r} of {path} must have the shape {wanted}; got {tuple(value.shape)}."
                 )
             if key == "proxies/value":
                 self.trained[name].data.copy_(value)

@@ -49,5 +49,5 @@ def test_figures_are_those_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_no_repeats_are_refused() -> None:
-    with pytest.raises(ValueError, match="repeats must be a whole number from 1 to 10000; 0 came"):
+    with pytest.raises(ValueError, match="repeats must be a whole number from 1 to 10000; got 0"):
         next(bench(model("sketch"), repeats=0))

@@ -12,7 +12,7 @@ from torch import nn
 
 import maml.calibrate
 from maml import CharacterSet, EpisodeShape, InnerLoop, evaluate
-from maml.calibrate import REFUSED, calibrate, stranger_features
+from maml.calibrate import FALSE_REJECTION_RATE, calibrate, out_of_set_features
 from maml.config import NetworkSettings
 from maml.data.episodes import EpisodeSampler
 from maml.evaluate import FeatureTable, adapt_task
@@ -50,7 +50,7 @@ def test_probabilities_become_honest(small_alphabets: CharacterSet, calibrated: 
         assert after.calibration_error < 0.1
 
 
-def test_score_tells_strangers_from_known_ones(
+def test_score_tells_out_of_set_queries_from_known_ones(
     small_alphabets: CharacterSet, calibrated: SketchNet
 ) -> None:
     sampler = EpisodeSampler(small_alphabets, torch.Generator().manual_seed(70))
@@ -62,7 +62,7 @@ def test_score_tells_strangers_from_known_ones(
         features = table(characters, drawings)
         learner = adapt_task(calibrated, features[:, :3], 3)
         known = features[:, 3:].flatten(0, 1)
-        strange = stranger_features(sampler, table, characters, 25, shape)
+        strange = out_of_set_features(sampler, table, characters, 25, shape)
         for kind, queries in enumerate((known, strange)):
             scores[kind] += learner.unknown_of_features(queries).tolist()
     known_scores, strange_scores = map(np.array, scores)
@@ -70,7 +70,7 @@ def test_score_tells_strangers_from_known_ones(
     assert area > 0.7  # Features without any training do this well.
     limit = calibrated.unknown_threshold
     false_alarms, missed = (known_scores > limit).mean(), (strange_scores <= limit).mean()
-    assert abs(false_alarms - REFUSED) < 0.05
+    assert abs(false_alarms - FALSE_REJECTION_RATE) < 0.05
     assert missed < 0.7
 
 
@@ -162,11 +162,11 @@ def test_score_is_the_logistic_regression_and_its_limit_refuses_few_known_drawin
     torch.testing.assert_close(weights, truth, rtol=0, atol=0.1)
     scores = (terms @ weights).sigmoid()
     refused = float((scores[outside == 0] > limit).float().mean())
-    assert refused == pytest.approx(maml.calibrate.REFUSED, abs=1e-3)
+    assert refused == pytest.approx(maml.calibrate.FALSE_REJECTION_RATE, abs=1e-3)
     assert 0.4 < float((scores[outside == 1] > limit).float().mean()) < 0.7
 
 
-def test_strangers_are_not_of_the_task_and_live_next_door() -> None:
+def test_out_of_set_queries_are_not_of_the_task_but_of_its_alphabet() -> None:
     data = CharacterSet(
         np.arange(12, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 28, 28), np.uint8),
         tuple(map(str, range(12))),
@@ -183,11 +183,11 @@ def test_strangers_are_not_of_the_task_and_live_next_door() -> None:
     task = torch.tensor([1, 2, 3])
     for within, wanted in ((True, {0, 4, 5}), (False, {0, 4, 5, 6, 7, 8, 9, 10, 11})):
         shape = EpisodeShape(3, 1, 1, within_alphabet=within)
-        found = stranger_features(sampler, Stem(), task, 200, shape)  # type: ignore[arg-type]
+        found = out_of_set_features(sampler, Stem(), task, 200, shape)  # type: ignore[arg-type]
         assert found.shape == (200, 1)
         assert set(found.flatten().tolist()) == wanted
-    # An alphabet that is used up: strangers come from the others.
+    # An alphabet that is used up: they come from the others.
     whole = torch.arange(6)
     shape = EpisodeShape(6, 1, 1, within_alphabet=True)
-    found = stranger_features(sampler, Stem(), whole, 200, shape)  # type: ignore[arg-type]
+    found = out_of_set_features(sampler, Stem(), whole, 200, shape)  # type: ignore[arg-type]
     assert set(found.flatten().tolist()) == set(range(6, 12))

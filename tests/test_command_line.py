@@ -223,7 +223,7 @@ def test_doodles_are_evaluated_on_the_part_asked_for(
         assert program.main([*shown, "--ways", str(count)]) == 0
         assert capsys.readouterr().out.startswith(f"{count}-way 1-shot: ")
         line = refused(capsys, *shown, "--ways", str(count + 1))
-        assert f"but the data has {count}" in line
+        assert f"got {count} characters" in line
     monkeypatch.setenv("QUICKDRAW_DIR", doodles)
     assert program.main([*base, "--ways", "6"]) == 0
 
@@ -257,8 +257,8 @@ def test_a_recorded_suite_stands_beside_the_weights_with_what_measured_it(
 ) -> None:
     """The figures themselves take a quarter of an hour: tests/test_suite.py has them in small."""
     figures = [
-        program.suite.Figure("5-way 1-shot", 98.7, "%", 0.1, 2000, {"prototypes": 98.6}),
-        program.suite.Figure("largest change when asked twice", 0.0, ""),
+        program.suite.Measurement("5-way 1-shot", 98.7, "%", 0.1, 2000, {"prototypes": 98.6}),
+        program.suite.Measurement("largest change when asked twice", 0.0, ""),
     ]
     monkeypatch.setattr(program.suite, "run", lambda *_: iter(figures))
     arguments = ["evaluate", "--weights", weights, "--data", "synthetic", "--suite", "--record"]
@@ -266,7 +266,7 @@ def test_a_recorded_suite_stands_beside_the_weights_with_what_measured_it(
     assert capsys.readouterr().out == "".join(f"{figure}\n" for figure in figures)
     record = json.loads(Path(weights).with_suffix(".json").read_text())
     assert [one["measure"] for one in record["suite"]] == [one.measure for one in figures]
-    assert record["suite"][0]["peers"] == {"prototypes": 98.6}
+    assert record["suite"][0]["baselines"] == {"prototypes": 98.6}
     assert torch.__version__.startswith(record["suite_measured_with"]["torch"])
     assert record["data"] == {"split": "alphabets"}
     assert program.load_pretrained(weights).provenance == record
@@ -352,13 +352,13 @@ def test_bench_prints_every_size(weights: str, capsys: pytest.CaptureFixture[str
         (["train"], "required: --out"),
         (["train", "--out", "OUT", "--recipe", "best"], "invalid choice: 'best'"),
         (["train", "--out", "OUT", "--iterations", "many"], "invalid int value: 'many'"),
-        (["train", "--out", "OUT", "--iterations", "-1", "--data", "synthetic"], "-1 came"),
+        (["train", "--out", "OUT", "--iterations", "-1", "--data", "synthetic"], "got -1"),
         (
             ["train", "--out", "OUT", "--iterations", "0", "--recipe", "notebook"],
             "nothing to train",
         ),
         (["train", "--out", "OUT", "--episodes", "5", "--recipe", "notebook"], "no pre-training"),
-        (["train", "--out", "OUT", "--episodes", "0", "--recipe", "flagship"], "0 came"),
+        (["train", "--out", "OUT", "--episodes", "0", "--recipe", "flagship"], "got 0"),
         (["train", "--out", "OUT", "--threads", "0"], "threads must be a whole number from 1"),
         (["train", "--out", "OUT", "--seed", "-1"], "seed must be a whole number from 0"),
         (["train", "--out", "OUT", "--seed", str(2**70)], "seed must be a whole number from 0"),
@@ -377,10 +377,10 @@ def test_bench_prints_every_size(weights: str, capsys: pytest.CaptureFixture[str
         (["evaluate", "--weights", "nowhere.safetensors"], "There is no weights file nowhere"),
         (["evaluate", "--weights", "FILE"], "not a whole safetensors file"),
         (["evaluate", "--weights", "a/b/c"], "neither a file nor a Hub id"),
-        (["evaluate", "EVAL", "--tasks", "0"], "tasks must be .*; 0 came"),
-        (["evaluate", "EVAL", "--steps", "-1"], "steps must be .*; -1 came"),
-        (["evaluate", "EVAL", "--seed", "-5"], "seed must be .*; -5 came"),
-        (["evaluate", "EVAL", "--ways", "1"], "ways must be .*; 1 came"),
+        (["evaluate", "EVAL", "--tasks", "0"], "tasks must be .*; got 0"),
+        (["evaluate", "EVAL", "--steps", "-1"], "steps must be .*; got -1"),
+        (["evaluate", "EVAL", "--seed", "-5"], "seed must be .*; got -5"),
+        (["evaluate", "EVAL", "--ways", "1"], "ways must be .*; got 1"),
         (["evaluate", "EVAL", "--ways", "13"], "13 ways need as many characters"),
         (["evaluate", "EVAL", "--ways", "3", "--shots", "9"], "need 14 drawings"),
         (["evaluate", "EVAL", "--split", "lake"], "invalid choice: 'lake'"),
@@ -396,7 +396,10 @@ def test_bench_prints_every_size(weights: str, capsys: pytest.CaptureFixture[str
         (["bench", "--weights", "nowhere.safetensors"], "There is no weights file"),
         (["adapt", "SYMBOLS"], "required: queries"),
         (["adapt", "nowhere", "PICTURE", "WEIGHTS"], "nowhere is not a folder"),
-        (["adapt", "EMPTY", "PICTURE", "WEIGHTS"], "holds 0 folders; it must hold one for each"),
+        (
+            ["adapt", "EMPTY", "PICTURE", "WEIGHTS"],
+            "must hold a folder of pictures .*; got 0",
+        ),
         (["adapt", "SYMBOLS", "nowhere.png", "WEIGHTS"], "There is no picture nowhere.png"),
         (["adapt", "SYMBOLS", "FILE", "WEIGHTS"], "is not a picture that can be read"),
         (["adapt", "SYMBOLS", "SYMBOLS", "WEIGHTS"], "is not a picture that can be read"),
@@ -404,7 +407,7 @@ def test_bench_prints_every_size(weights: str, capsys: pytest.CaptureFixture[str
         (["adapt", "SYMBOLS", "BLANK", "WEIGHTS"], "blank.png: There is no ink in this picture"),
         (
             ["adapt", "SYMBOLS", "PICTURE", "WEIGHTS", "--steps", "101"],
-            "steps must be .*; 101 came",
+            "steps must be .*; got 101",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -452,7 +455,7 @@ def test_too_many_symbols(tmp_path: Path, weights: str, capsys: pytest.CaptureFi
         shape(tmp_path / "many" / f"{number:02}" / "a.png", "ring")
     line = refused(capsys, "adapt", str(tmp_path / "many"),
                    str(tmp_path / "many" / "00" / "a.png"), "--weights", weights)  # fmt: skip
-    assert "tells 2 to 20 symbols apart; 21 names came" in line
+    assert "the names of 2 to 20 symbols; got 21" in line
 
 
 # A process of its own ----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from maml import CharacterSet, EpisodeShape, SupportSet
-from maml.data.augment import Hand, redraw, turn
+from maml.data.augment import Distortion, distort, turn
 from maml.data.episodes import EpisodeSampler, as_ink_batch
 
 
@@ -77,7 +77,7 @@ def test_held_out_alphabets_are_whole_and_apart() -> None:
     assert len(others) == 12
     assert len(held) == 8
     for number in (0, 5, 6):
-        with pytest.raises(ValueError, match=f"{number} of 5 alphabets cannot be held out"):
+        with pytest.raises(ValueError, match=f"Of 5 alphabets at least one must .*; got {number}"):
             data.hold_out(number)
 
 
@@ -93,11 +93,23 @@ def test_chosen_characters_come_in_the_order_asked_for() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": np.zeros((12, 6, 28, 28), np.float32)}, r"came as float32 \(12, 6, 28, 28\)"),
-        ({"images": np.zeros((12, 28, 28), np.uint8)}, r"wanted uint8 \(characters, drawings"),
-        ({"characters": ("a",)}, "characters has 1 entries for 12 characters"),
-        ({"alphabets": ("a",) * 11}, "alphabets has 11 entries for 12 characters"),
-        ({"background": ()}, "background has 0 entries"),
+        (
+            {"images": np.zeros((12, 6, 28, 28), np.float32)},
+            r"got float32 \(12, 6, 28, 28\)",
+        ),
+        (
+            {"images": np.zeros((12, 28, 28), np.uint8)},
+            r"images must be uint8 \(characters, drawings",
+        ),
+        (
+            {"characters": ("a",)},
+            "characters must have an entry for each of the 12 .*; got 1",
+        ),
+        (
+            {"alphabets": ("a",) * 11},
+            "alphabets must have an entry for each .*; got 11",
+        ),
+        ({"background": ()}, "background must have an entry for each .*; got 0"),
     ],
 )
 def test_ill_fitting_character_sets_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -192,7 +204,7 @@ def test_alphabets_of_one_character_are_passed_over() -> None:
         chosen, _ = tasks.sample_rows(EpisodeShape(2, 1, 1, within_alphabet=True))
         assert set(chosen.tolist()) == {1, 2}
     lonely = sampler(dataclasses.replace(data, alphabets=("a", "b", "c")))
-    with pytest.raises(ValueError, match="No alphabet of the data has two characters"):
+    with pytest.raises(ValueError, match="an alphabet of two or more characters; got"):
         lonely.sample_rows(EpisodeShape(2, 1, 1, within_alphabet=True))
 
 
@@ -222,9 +234,9 @@ def test_sampling_leaves_global_randomness_alone(small_alphabets: CharacterSet) 
 
 def test_too_large_tasks_are_refused() -> None:
     tasks = sampler(numbered())
-    with pytest.raises(ValueError, match="4 shots and 3 queries need 7 drawings.*the data has 6"):
+    with pytest.raises(ValueError, match="4 shots and 3 queries need 7 .*; got data with 6"):
         tasks.sample(EpisodeShape(2, 4, 3))
-    with pytest.raises(ValueError, match="13 ways need as many characters, but the data has 12"):
+    with pytest.raises(ValueError, match="13 ways need as many characters; .*; got 12"):
         tasks.sample(EpisodeShape(13, 1, 1))
 
 
@@ -280,16 +292,16 @@ def test_all_drawings_of_a_character_turn_alike() -> None:
     assert min(corners.values()) > 5
 
 
-def test_a_still_hand_redraws_the_same(small_alphabets: CharacterSet) -> None:
+def test_no_distortion_changes_nothing(small_alphabets: CharacterSet) -> None:
     images = torch.from_numpy(small_alphabets.images[0]).float() / 255
-    still = Hand(turn=0, slant=0, stretch=0, shift=0, bend=0, thickness=0)
-    same = redraw(images, torch.Generator().manual_seed(0), still)
+    still = Distortion(turn=0, slant=0, stretch=0, shift=0, bend=0, thickness=0)
+    same = distort(images, torch.Generator().manual_seed(0), still)
     torch.testing.assert_close(same, images, rtol=0, atol=1e-5)
 
 
 def test_other_hands_change_drawings_within_reason(small_alphabets: CharacterSet) -> None:
     images = torch.from_numpy(small_alphabets.images[:, 0]).float() / 255
-    redrawn = redraw(images, torch.Generator().manual_seed(0))
+    redrawn = distort(images, torch.Generator().manual_seed(0))
     assert redrawn.shape == images.shape
     assert 0 <= float(redrawn.min()) <= float(redrawn.max()) <= 1
     change = (redrawn - images).abs().mean((1, 2)) / images.mean((1, 2))
@@ -306,8 +318,8 @@ def test_each_liberty_of_a_hand_does_what_it_says() -> None:
 
     def redrawn(**liberty: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Ink of each picture, and the horizontal distance of its ink from its middle."""
-        hand = Hand(**{**still, **liberty})
-        images = redraw(bar, torch.Generator().manual_seed(1), hand)
+        limits = Distortion(**{**still, **liberty})
+        images = distort(bar, torch.Generator().manual_seed(1), limits)
         mass = images.sum((1, 2))
         return mass, (images * columns).sum((1, 2)) / mass - 13.5
 
@@ -350,8 +362,8 @@ def test_a_hand_stretches_width_and_height_by_themselves() -> None:
     """The width by the third random number for each drawing, the height by the fourth."""
     frame = torch.zeros(200, 28, 28)
     frame[:, 8:20, 8:20] = 1
-    hand = Hand(turn=0, slant=0, stretch=0.4, shift=0, bend=0, thickness=0)
-    redrawn = redraw(frame, torch.Generator().manual_seed(0), hand)
+    limits = Distortion(turn=0, slant=0, stretch=0.4, shift=0, bend=0, thickness=0)
+    redrawn = distort(frame, torch.Generator().manual_seed(0), limits)
     numbers = torch.rand(4, 200, generator=torch.Generator().manual_seed(0))
     for axis, number in ((2, numbers[2]), (1, numbers[3])):
         sides = redrawn.sum(axis).amax(1)
@@ -403,22 +415,25 @@ def test_two_to_twenty_ways() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"names": ("a",)}, "tells 2 to 20 symbols apart; 1 names came"),
-        ({"names": tuple("abcdefghijklmnopqrstu")}, "2 to 20 symbols apart; 21 names came"),
-        ({"labels": [0, 1]}, r"labels of shape \(2,\) came for 3 images"),
-        ({"labels": [[0], [1], [1]]}, r"labels of shape \(3, 1\) came"),
-        ({"labels": [0.0, 1.0, 1.0]}, "labels must be whole numbers; dtype torch.float32 came"),
-        ({"labels": [True, False, True]}, "whole numbers; dtype torch.bool came"),
+        ({"names": ("a",)}, "names of 2 to 20 symbols; got 1"),
+        ({"names": tuple("abcdefghijklmnopqrstu")}, "names of 2 to 20 symbols; got 21"),
+        ({"labels": [0, 1]}, r"each of the 3 images; got labels of shape \(2,\)"),
+        ({"labels": [[0], [1], [1]]}, r"got labels of shape \(3, 1\)"),
+        ({"labels": [0.0, 1.0, 1.0]}, "labels must be whole numbers; got dtype torch.float32"),
+        ({"labels": [True, False, True]}, "whole numbers; got dtype torch.bool"),
         ({"labels": ["a", "b", "b"]}, "labels must be whole numbers, one for each image"),
         ({"labels": None}, "labels must be whole numbers, one for each image"),
         ({"names": None}, "names a list of texts"),
-        ({"labels": [0, 1, 2]}, r"labels run from 0 to 2, but with 2 names .* in \[0, 2\)"),
-        ({"labels": [-1, 0, 1]}, "labels run from -1 to 1"),
+        ({"labels": [0, 1, 2]}, r"labels must lie in \[0, 2\).*2 names; got 0 to 2"),
+        ({"labels": [-1, 0, 1]}, "got -1 to 1"),
         ({"labels": [1, 1, 1]}, "No example of 'a': every symbol needs at least one"),
         ({"names": ("a", "b", "c")}, "No example of 'c'"),
-        ({"images": torch.zeros(3, 28, 29)}, r"Images of shape \(3, 28, 29\) came"),
-        ({"images": torch.zeros(3, 28, 28, dtype=torch.int64)}, "dtype torch.int64 came"),
-        ({"images": torch.full((3, 28, 28), 2.0)}, "run from 2 to 2"),
+        ({"images": torch.zeros(3, 28, 29)}, r"Images must have the shape .*; got \(3, 28, 29\)"),
+        (
+            {"images": torch.zeros(3, 28, 28, dtype=torch.int64)},
+            "floats in .*; got torch.int64",
+        ),
+        ({"images": torch.full((3, 28, 28), 2.0)}, "got values from 2 to 2"),
         ({"images": torch.full((3, 28, 28), float("inf"))}, "not a finite number"),
         ({"images": torch.full((3, 28, 28), float("nan"))}, "not a finite number"),
     ],

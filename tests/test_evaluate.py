@@ -198,13 +198,13 @@ def test_tasks_within_an_alphabet_may_be_smaller(small_alphabets: CharacterSet) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tasks": 0}, "tasks must be a whole number from 1 .*; 0 came"),
-        ({"tasks": -3}, "tasks must be .*; -3 came"),
-        ({"steps": -1}, "steps must be a whole number from 0 to 100; -1 came"),
-        ({"steps": 101}, "steps must be .*; 101 came"),
-        ({"seed": -1}, "seed must be .*; -1 came"),
+        ({"tasks": 0}, "tasks must be a whole number from 1 .*; got 0"),
+        ({"tasks": -3}, "tasks must be .*; got -3"),
+        ({"steps": -1}, "steps must be a whole number from 0 to 100; got -1"),
+        ({"steps": 101}, "steps must be .*; got 101"),
+        ({"seed": -1}, "seed must be .*; got -1"),
         ({"seed": 2**64}, "seed must be "),
-        ({"shape": EpisodeShape(25, 1, 1)}, "25 ways need as many characters, but the data has 24"),
+        ({"shape": EpisodeShape(25, 1, 1)}, "25 ways need as many characters; .*; got 24"),
         ({"shape": EpisodeShape(3, 9, 2)}, "need 11 drawings of each character"),
     ],
 )

@@ -144,14 +144,14 @@ def _say(key: str, value: object) -> Callable[[Parts], object]:
         (_put("labels", torch.zeros(5, dtype=torch.int64)), r"\[0, 3\), each present; got \[0\]"),
         (_put("labels", torch.tensor([0, 1, 2, 3, 1])), r"each present; got \[0, 1, 2, 3\]"),
         (_put("labels", torch.tensor([0, 1, 2])), r"'labels' .* \(3,\)"),
-        (_put("labels", torch.zeros(5)), "'labels' .* is torch.float32"),
+        (_put("labels", torch.zeros(5)), "'labels' .* got torch.float32"),
         (_put("trajectory", torch.zeros(4, 3).double()), r"'trajectory' .* \(4, 3\)"),
         (_put("trajectory", torch.zeros(0, 2).double()), "must hold 0 to 100 inner steps; got -1"),
         (_say("names", ["one"]), "must name 2 to 20 ways; got"),
         (_say("names", [1, 2, 3]), "must name 2 to 20 ways; got"),
         (_say("network", {"kind": "magic"}), "does not describe a network"),
-        (_say("provenance", {"framing": "crop"}), "gives 'crop' as framing"),
-        (_say("provenance", 5), "must hold a JSON object"),
+        (_say("provenance", {"framing": "crop"}), "framing in .*; got 'crop'"),
+        (_say("provenance", 5), "must be a JSON object"),
     ],
 )  # fmt: skip
 def test_inconsistent_files(

@@ -285,9 +285,9 @@ def test_a_network_must_say_which_part_adapts() -> None:
         MetaNetwork(NetworkSettings(), LOOP).task_network(5)
 
 
-def test_three_looks_are_the_mean_of_a_picture_and_of_it_turned_either_way() -> None:
+def test_three_views_are_the_mean_of_a_picture_and_of_it_rotated_either_way() -> None:
     generator = torch.Generator().manual_seed(0)
-    settings = NetworkSettings("sketch", channels=4, looks=3)
+    settings = NetworkSettings("sketch", channels=4, test_time_views=3)
     model = build_model(settings, InnerLoop(), generator)
     model.eval()
     picture = torch.zeros(1, 1, 28, 28)
@@ -308,6 +308,6 @@ def test_three_looks_are_the_mean_of_a_picture_and_of_it_turned_either_way() -> 
     torch.testing.assert_close(three, (one + turned[0] + turned[1]) / 3)
 
 
-def test_looks_must_be_one_or_three() -> None:
-    with pytest.raises(ValueError, match="looks must be 1 or 3; 2 came"):
-        NetworkSettings("sketch", looks=2)
+def test_views_must_be_one_or_three() -> None:
+    with pytest.raises(ValueError, match="test_time_views must be 1 or 3; got 2"):
+        NetworkSettings("sketch", test_time_views=2)

@@ -144,11 +144,11 @@ def test_the_second_call_reads_the_stored_array(
     assert len(list(cache.iterdir())) == 2
 
 
-def test_stored_ink_is_made_again_when_road_or_pictures_change(
+def test_stored_ink_is_made_again_when_preprocessing_or_pictures_change(
     zips: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(zips, cache)
-    monkeypatch.setattr("maml.data.omniglot.ROAD_VERSION", 10_000)
+    monkeypatch.setattr("maml.data.omniglot.PREPROCESSING_VERSION", 10_000)
     load(zips, cache)
     assert len(list(cache.iterdir())) == 2
 
@@ -239,7 +239,7 @@ def test_absent_alphabet(tmp_path: Path, cache: Path) -> None:
     root = write_folders(tmp_path)
     (root / "images_background" / "Ants").rename(tmp_path / "Ants")
     with pytest.raises(
-        ValueError, match=r"no alphabet Ants.*Wanted 2 alphabets with 3 characters x 3.*found 1"
+        ValueError, match=r"no alphabet Ants.*expected 2 alphabets with 3 characters x 3.*got 1"
     ):
         load(root, cache)
 

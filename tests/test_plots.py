@@ -86,7 +86,7 @@ def test_formats(image_format: ImageFormat, head: bytes) -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="Record 2 has no acc, mode"):
         accuracy_figure([*level("test", 90)[:1], {"epoch": 1}])
-    with pytest.raises(ValueError, match=r"must begin in \[0, 100\); 100 came"):
+    with pytest.raises(ValueError, match=r"must begin in \[0, 100\); got 100"):
         accuracy_figure([], lowest=100)
     with pytest.raises(ValueError, match="Unknown format 'bmp'; choose one of png, svg, pdf"):
         accuracy_figure([], image_format="bmp")  # type: ignore[arg-type]

@@ -38,7 +38,7 @@ def test_names_are_all_there() -> None:
     } <= set(maml.__all__)  # fmt: skip
 
 
-def test_the_road_from_drawings_to_answers() -> None:
+def test_from_drawings_to_answers() -> None:
     model = maml.load_pretrained()
     names = ("cross", "ring", "zigzag")
     images = np.stack([maml.strokes_to_image(strokes(name)) for name in names])
@@ -61,7 +61,7 @@ def test_the_road_from_drawings_to_answers() -> None:
     assert float(learner.predict(stranger).unknown) > float(answer.unknown.max())
 
 
-def test_pictures_take_the_same_road() -> None:
+def test_pictures_and_strokes_are_preprocessed_alike() -> None:
     picture = Image.new("RGB", (200, 200), "white")
     ImageDraw.Draw(picture).ellipse((40, 40, 160, 160), outline="black", width=6)
     ink = maml.image_to_ink(picture)

@@ -16,7 +16,7 @@ from maml.data.episodes import EpisodeSampler
 from maml.data.synthetic import generate_alphabets
 from maml.evaluate import FeatureTable
 from maml.model import SketchNet, build_model
-from maml.suite import Figure, specialist
+from maml.suite import Measurement, specialist
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,10 @@ def characters() -> CharacterSet:
 
 
 def test_a_figure_is_a_row_of_a_table() -> None:
-    row = Figure("5-way 1-shot", 98.765, "%", 0.152, 2000, {"pixels": 83.614})
+    row = Measurement("5-way 1-shot", 98.765, "%", 0.152, 2000, {"pixels": 83.614})
     assert str(row) == "| 5-way 1-shot | 98.77 +- 0.15 % | 2000 | pixels 83.61 |"
-    assert str(Figure("largest change", 2e-7, "")) == "| largest change | 2.0e-07  |  |  |"
-    assert str(Figure("AUROC", 0.98321, "")) == "| AUROC | 0.9832  |  |  |"
+    assert str(Measurement("largest change", 2e-7, "")) == "| largest change | 2.0e-07  |  |  |"
+    assert str(Measurement("AUROC", 0.98321, "")) == "| AUROC | 0.9832  |  |  |"
 
 
 def test_a_specialist_learns_its_size_and_leaves_the_model_alone(
@@ -53,12 +53,12 @@ def test_a_specialist_learns_its_size_and_leaves_the_model_alone(
     assert evaluate(special, background, shape, tasks=100).loss < general.loss
 
 
-def test_peers_are_asked_the_very_tasks_of_the_evaluation(
+def test_baselines_are_asked_the_very_tasks_of_the_evaluation(
     model: SketchNet, characters: CharacterSet
 ) -> None:
     shape, tasks = EpisodeShape(4, 3, 2), 5
     pixels = suite._blurred(characters)
-    peers = suite._peers(FeatureTable(model, characters), pixels, shape, tasks)
+    baselines = suite._baselines(FeatureTable(model, characters), pixels, shape, tasks)
     sampler = EpisodeSampler(characters, torch.Generator().manual_seed(0))
     hits = {"pixel nearest neighbour": 0, "prototypes": 0}
     for _ in range(tasks):
@@ -71,8 +71,8 @@ def test_peers_are_asked_the_very_tasks_of_the_evaluation(
         near = (blurred(episode.query_images) @ blurred(episode.support_images).T).argmax(1) // 3
         hits["pixel nearest neighbour"] += int((near == episode.query_labels).sum())
     asked = tasks * 4 * 2
-    assert peers == {name: pytest.approx(100 * count / asked) for name, count in hits.items()}
-    assert peers["pixel nearest neighbour"] > 50
+    assert baselines == {name: pytest.approx(100 * count / asked) for name, count in hits.items()}
+    assert baselines["pixel nearest neighbour"] > 50
 
 
 def blurred(images: torch.Tensor) -> torch.Tensor:
@@ -125,7 +125,7 @@ def test_unequal_shots_are_answered_from_as_many_examples(
             accuracies.append(float(hits.float().mean()))
         means.append(pytest.approx(100 * np.mean(accuracies), abs=1e-3))
     assert row.value == means[0]
-    assert row.peers == {"trained for 10-way 5-shot": means[1]}
+    assert row.baselines == {"meta-trained further on 10-way 5-shot": means[1]}
 
 
 def test_answers_of_an_untrained_network_depend_on_no_order_either(
@@ -136,7 +136,7 @@ def test_answers_of_an_untrained_network_depend_on_no_order_either(
     assert all(row.value < 1e-5 for row in rows)
 
 
-def test_strangers_are_scored_higher_than_known_drawings(
+def test_out_of_set_queries_are_scored_higher_than_known_drawings(
     model: SketchNet,
 ) -> None:
     data = generate_alphabets(alphabets=3, characters=12, drawings=12, seed=9)
@@ -144,4 +144,4 @@ def test_strangers_are_scored_higher_than_known_drawings(
     assert [row.unit for row in rows] == [""] * 3
     assert rows[0].value > max(rows[1].value, rows[2].value) > 0.5  # of more examples
     for first, second in pairwise(rows):
-        assert set(first.peers) == set(second.peers)
+        assert set(first.baselines) == set(second.baselines)

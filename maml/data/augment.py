@@ -1,4 +1,4 @@
-"""Augmentation: characters turned into others, drawings redrawn."""
+"""Augmentation: rotated and mirrored characters as new classes, distorted drawings."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 from torch.nn import functional
 
 TURNS = 8
-"""Ways to lay a sheet of paper, from either side: as many characters are made of one."""
+"""Four rotations, each also mirrored: the number of classes made of one character."""
 
 
 def turn(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn or mirror each character: a turned character counts as another character.
+    """Rotate or mirror each character, which makes it a new class.
 
     Args:
         images: (characters, drawings, 28, 28).
-        turns: int (characters,) in [0, 8): quarter turns, and from 4 on of the mirror image.
+        turns: int64 (characters,) in [0, 8): number of quarter turns, from 4 on after mirroring.
     """
     turned = images.clone()
     for kind in range(1, TURNS):
@@ -28,16 +28,16 @@ def turn(images: Tensor, turns: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Hand:
-    """How far another hand may stray, each drawn uniformly from plus and minus this much.
+class Distortion:
+    """Limits of the distortion of a drawing.  Each value is sampled uniformly from [-limit, limit].
 
     Args:
         turn: rotation, radians.
         slant: horizontal shear, dimensionless.
-        stretch: change of width and of height, as a share.
+        stretch: relative change of width and of height.
         shift: in pixels of the ink picture.
-        bend: smooth warp of the paper, in pixels.
-        thickness: change of the pen's width, as a share of a pixel on either side of a line.
+        bend: smooth elastic deformation, in pixels.
+        thickness: dilation or erosion, as a share of one pixel on either side of a line.
     """
 
     turn: float = 0.22
@@ -48,39 +48,39 @@ class Hand:
     thickness: float = 0.3
 
 
-def redraw(images: Tensor, generator: torch.Generator, hand: Hand | None = None) -> Tensor:
-    """Draw each picture again by another hand.
+def distort(images: Tensor, generator: torch.Generator, limits: Distortion | None = None) -> Tensor:
+    """Distort each picture at random.
 
     Args:
         images: ink, float32 (n, 28, 28).
         generator: source of the randomness.
-        hand: how far hands may stray.
+        limits: of the distortion.
 
     Returns:
         Ink of the same shape, values in [0, 1].
     """
-    hand = hand or Hand()
+    limits = limits or Distortion()
     count, side = len(images), images.shape[-1]
 
     def spread(limit: float, *size: int) -> Tensor:
         return (torch.rand(count, *size, generator=generator) * 2 - 1) * limit
 
-    angle, slant = spread(hand.turn), spread(hand.slant)
-    wide, high = 1 + spread(hand.stretch), 1 + spread(hand.stretch)
-    shift = spread(hand.shift * 2 / side, 2)
+    angle, slant = spread(limits.turn), spread(limits.slant)
+    wide, high = 1 + spread(limits.stretch), 1 + spread(limits.stretch)
+    shift = spread(limits.shift * 2 / side, 2)
     cosine, sine = angle.cos(), angle.sin()
     across = torch.stack([cosine / wide, (sine + slant) / wide, shift[:, 0]], dim=1)
     down = torch.stack([-sine / high, cosine / high, shift[:, 1]], dim=1)
     grid = functional.affine_grid(
         torch.stack([across, down], dim=1), [count, 1, side, side], align_corners=False
     )
-    if hand.bend:
-        waves = spread(hand.bend * 2 / side, 2, 4, 4)
+    if limits.bend:
+        waves = spread(limits.bend * 2 / side, 2, 4, 4)
         smooth = functional.interpolate(waves, size=(side, side), mode="bicubic")
         grid = grid + smooth.permute(0, 2, 3, 1)
     ink = functional.grid_sample(images[:, None], grid, align_corners=False)
-    if hand.thickness:
-        amount = spread(hand.thickness)[:, None, None, None]
+    if limits.thickness:
+        amount = spread(limits.thickness)[:, None, None, None]
         thicker = functional.max_pool2d(ink, 3, stride=1, padding=1)
         thinner = -functional.max_pool2d(-ink, 3, stride=1, padding=1)
         ink = ink + amount.clamp(min=0) * (thicker - ink) + (-amount).clamp(min=0) * (thinner - ink)

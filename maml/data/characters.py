@@ -25,7 +25,7 @@ _PARTS: dict[Split, tuple[Part, ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class CharacterSet:
-    """Drawings sorted by character, as ink.
+    """Drawings as ink, by character.
 
     Args:
         images: uint8 (characters, drawings, 28, 28), 255 = ink.
@@ -45,14 +45,14 @@ class CharacterSet:
         shape = self.images.shape
         if self.images.dtype != np.uint8 or len(shape) != 4 or shape[2:] != (INK_SIZE, INK_SIZE):
             raise ValueError(
-                f"images came as {self.images.dtype} {shape}; "
-                f"wanted uint8 (characters, drawings, {INK_SIZE}, {INK_SIZE})."
+                f"images must be uint8 (characters, drawings, {INK_SIZE}, {INK_SIZE}); got "
+                f"{self.images.dtype} {shape}."
             )
         for name in ("characters", "alphabets", "background"):
             if len(getattr(self, name)) != len(self.images):
                 raise ValueError(
-                    f"{name} has {len(getattr(self, name))} entries for {len(self.images)} "
-                    "characters; there must be one for each."
+                    f"{name} must have an entry for each of the {len(self.images)} characters; got "
+                    f"{len(getattr(self, name))}."
                 )
 
     def __len__(self) -> int:
@@ -108,7 +108,7 @@ class CharacterSet:
         return self.choose(rows)
 
     def hold_out(self, alphabets: int) -> tuple[CharacterSet, CharacterSet]:
-        """Part `alphabets` whole alphabets, evenly spread over the sorted names, from the others.
+        """Split off `alphabets` whole alphabets, evenly spread over the sorted names.
 
         Returns:
             The others and the held-out ones.
@@ -119,8 +119,8 @@ class CharacterSet:
         names = sorted(set(self.alphabets))
         if not 0 < alphabets < len(names):
             raise ValueError(
-                f"{alphabets} of {len(names)} alphabets cannot be held out; "
-                "at least one must be held out and one must remain."
+                f"Of {len(names)} alphabets at least one must be held out and one must remain; got "
+                f"{alphabets} to hold out."
             )
         chosen = {names[int((k + 0.5) * len(names) / alphabets)] for k in range(alphabets)}
         held = np.array([alphabet in chosen for alphabet in self.alphabets])

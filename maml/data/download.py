@@ -1,4 +1,4 @@
-"""Fetching files, and saying how far it is."""
+"""Progress of downloads and of other long tasks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from tqdm import tqdm
 
 Progress = Callable[[str, int, int], None]
-"""Called as ``progress(task, done, total)``; `total` is 0 where it is not known."""
+"""Called as ``progress(task, done, total)``; `total` is 0 if it is unknown."""
 
 _REPORT_SECONDS = 0.2
 
 
 def throttled(report: Progress) -> Progress:
-    """The first and the last word of each task, and between them a few a second."""
+    """Limit calls to a few a second; the first and the last of each task always pass."""
     spoken: dict[str, float] = {}
 
     def sometimes(task: str, done: int, total: int) -> None:
@@ -29,14 +29,14 @@ def throttled(report: Progress) -> Progress:
 
 
 class DownloadBar:
-    """What pooch asks of a progress bar, passed on as `Progress`."""
+    """Adapts pooch's progress bar interface to `Progress`."""
 
     def __init__(self, report: Progress, task: str) -> None:
         self._report, self._task = report, task
         self._done = self.total = 0
 
     def update(self, size: int) -> None:
-        # Pooch counts whole chunks, so the last one overshoots.
+        # Pooch counts whole chunks, so the last one may exceed the total.
         self._done = min(self._done + size, self.total or self._done + size)
         self._report(self._task, self._done, self.total)
 
@@ -48,7 +48,7 @@ class DownloadBar:
 
 
 class TerminalBar:
-    """`Progress` as a bar on standard error; silent where that is not a terminal."""
+    """`Progress` as a bar on standard error; silent if that is not a terminal."""
 
     def __init__(self) -> None:
         self._task = ""

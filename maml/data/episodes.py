@@ -1,4 +1,4 @@
-"""Character sets, tasks cut out of them, and other hands that draw them."""
+"""Support sets, and tasks sampled from a character set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maml.config import LARGEST_WAYS, EpisodeShape
-from maml.data.augment import TURNS, redraw, turn
+from maml.data.augment import TURNS, distort, turn
 from maml.data.characters import CharacterSet
 from maml.drawing import INK_SIZE
 
@@ -27,7 +27,7 @@ class SupportSet:
         names: a name for each way; 2 to 20 ways.
 
     Raises:
-        ValueError: if anything does not fit; the text says what came and what was wanted.
+        ValueError: if anything does not fit; the text says what was expected and what it got.
     """
 
     images: Tensor
@@ -35,7 +35,7 @@ class SupportSet:
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        # Copies: what the caller does to the drawings later must not change the examples.
+        # Copies: later changes to the caller's arrays must not change the examples.
         images = as_ink_batch(self.images).detach().clone()
         try:
             labels = torch.as_tensor(self.labels).clone()
@@ -47,20 +47,20 @@ class SupportSet:
             ) from error
         if not 2 <= len(names) <= LARGEST_WAYS:
             raise ValueError(
-                f"A learner tells 2 to {LARGEST_WAYS} symbols apart; {len(names)} names came."
+                f"A learner needs the names of 2 to {LARGEST_WAYS} symbols; got {len(names)}."
             )
         if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-            raise ValueError(f"labels must be whole numbers; dtype {labels.dtype} came.")
+            raise ValueError(f"labels must be whole numbers; got dtype {labels.dtype}.")
         labels = labels.long()
         if labels.shape != (len(images),):
             raise ValueError(
-                f"labels of shape {tuple(labels.shape)} came for {len(images)} images; "
-                "there must be one label for each image."
+                f"There must be one label for each of the {len(images)} images; got labels of "
+                f"shape {tuple(labels.shape)}."
             )
         if int(labels.min()) < 0 or int(labels.max()) >= len(names):
             raise ValueError(
-                f"labels run from {int(labels.min())} to {int(labels.max())}, but with "
-                f"{len(names)} names they must lie in [0, {len(names)})."
+                f"labels must lie in [0, {len(names)}), since there are {len(names)} names; got "
+                f"{int(labels.min())} to {int(labels.max())}."
             )
         missing = sorted(set(range(len(names))) - set(labels.tolist()))
         if missing:
@@ -112,7 +112,7 @@ class Episode:
 
 
 def as_ink_batch(images: object) -> Tensor:
-    """Bring ink to a float32 tensor (n, 1, 28, 28).
+    """Convert ink to a float32 tensor (n, 1, 28, 28).
 
     Args:
         images: tensor, array or sequence of pictures: (n, 28, 28), (n, 1, 28, 28), or one picture
@@ -136,14 +136,14 @@ def as_ink_batch(images: object) -> Tensor:
         batch = batch[:, None]
     if batch.ndim != 4 or batch.shape[1:] != (1, INK_SIZE, INK_SIZE) or len(batch) == 0:
         raise ValueError(
-            f"Images of shape {shape} came; wanted (n, {INK_SIZE}, {INK_SIZE}) or "
-            f"(n, 1, {INK_SIZE}, {INK_SIZE}) with n at least 1. "
-            "maml.image_to_ink makes such ink of any picture."
+            f"Images must have the shape (n, {INK_SIZE}, {INK_SIZE}) or "
+            f"(n, 1, {INK_SIZE}, {INK_SIZE}) with n at least 1, as maml.image_to_ink makes them of "
+            f"any picture; got {shape}."
         )
     if not batch.is_floating_point():
         raise ValueError(
-            f"Images of dtype {batch.dtype} came; wanted floats in [0, 1], 1 = ink. "
-            "Divide whole numbers by 255."
+            "Images must be floats in [0, 1], 1 = ink; divide whole numbers by 255; got "
+            f"{batch.dtype}."
         )
     batch = batch.float()
     if not bool(torch.isfinite(batch).all()):
@@ -151,24 +151,21 @@ def as_ink_batch(images: object) -> Tensor:
     low, high = float(batch.min()), float(batch.max())
     if low < -1e-4 or high > 1 + 1e-4:
         raise ValueError(
-            f"Image values run from {low:g} to {high:g}; ink must lie in [0, 1]. "
-            "maml.image_to_ink makes such ink of any picture."
+            "Ink must lie in [0, 1], as maml.image_to_ink makes it of any picture; got values from "
+            f"{low:g} to {high:g}."
         )
     return batch
 
 
 class EpisodeSampler:
-    """Draws tasks from a character set, seeded by a generator of its own choice.
+    """Samples tasks from a character set.
 
-    Characters and drawings are drawn without replacement within a task, and the slot a character
-    gets is random, so a label tells nothing about its character.
+    Characters and drawings are sampled without replacement within a task, and labels are assigned
+    to characters at random, so that a label carries no information about its character.
 
     Args:
         data: the characters.
-        generator: the only source of randomness; its state is all there is to save.
-
-    Raises:
-        ValueError: on `sample`, if the set has too few characters or drawings for the shape.
+        generator: the only source of randomness; its state is the whole state of the sampler.
     """
 
     def __init__(self, data: CharacterSet, generator: torch.Generator) -> None:
@@ -181,14 +178,14 @@ class EpisodeSampler:
         self._alphabet_rows = [torch.from_numpy(chosen) for chosen in rows if len(chosen) >= 2]
 
     def sample(self, shape: EpisodeShape, *, augment: bool = False) -> Episode:
-        """Draw one task; with `augment`, drawn by other hands (see `redraw`)."""
+        """Sample one task; `augment` applies `turn`, then `distort` of `maml.data.augment`."""
         characters, drawings = self.sample_rows(shape)
         images = self._images[characters[:, None], drawings].float().div(255)
         turns = torch.zeros_like(characters)
         if augment:
             turns = torch.randint(TURNS, (len(characters),), generator=self.generator)
             images = turn(images, turns)
-            images = redraw(images.flatten(0, 1), self.generator).view_as(images)
+            images = distort(images.flatten(0, 1), self.generator).view_as(images)
         support, query = images[:, : shape.shots], images[:, shape.shots :]
         slots = torch.arange(len(characters))
         return Episode(
@@ -201,23 +198,30 @@ class EpisodeSampler:
         )
 
     def sample_rows(self, shape: EpisodeShape) -> tuple[Tensor, Tensor]:
-        """Draw which characters (ways,) and which drawings (ways, shots + queries) a task has."""
+        """Sample the characters (ways,) and the drawings (ways, shots + queries) of a task.
+
+        Raises:
+            ValueError: if the set has too few characters or drawings for the shape.
+        """
         if shape.drawings > self.data.drawings:
             raise ValueError(
                 f"{shape.shots} shots and {shape.queries} queries need {shape.drawings} drawings "
-                f"of each character, but the data has {self.data.drawings}; ask for fewer."
+                f"of each character; ask for fewer; got data with {self.data.drawings}."
             )
         if shape.within_alphabet:
             if not self._alphabet_rows:
-                raise ValueError("No alphabet of the data has two characters.")
+                raise ValueError(
+                    "Tasks within one alphabet need an alphabet of two or more characters; got "
+                    f"{len(self.data)} alphabets of one."
+                )
             pick = torch.randint(len(self._alphabet_rows), (1,), generator=self.generator)
             rows = self._alphabet_rows[int(pick)]
             rows = rows[torch.randperm(len(rows), generator=self.generator)][: shape.ways]
         else:
             if shape.ways > len(self.data):
                 raise ValueError(
-                    f"{shape.ways} ways need as many characters, but the data has "
-                    f"{len(self.data)}; ask for fewer ways or bring more data."
+                    f"{shape.ways} ways need as many characters; ask for fewer ways or use more "
+                    f"data; got {len(self.data)} characters."
                 )
             rows = torch.randperm(len(self.data), generator=self.generator)[: shape.ways]
         order = torch.rand(len(rows), self.data.drawings, generator=self.generator).argsort(dim=1)

@@ -1,8 +1,8 @@
-"""Omniglot: find it, fetch it, check that it is whole, and turn it into ink once.
+"""Omniglot: locate or download it, verify it, and convert it to ink once.
 
 The data set (1,623 characters of 50 alphabets, each drawn by 20 people) comes in two zips, the
 *background* set and the *evaluation* set.  `load_omniglot` reads them as zips or as extracted
-folders and keeps the finished ink in one array file, so that only the first call is slow.
+folders and caches the ink in one array file, so that only the first call is slow.
 
 Source: B. M. Lake, R. Salakhutdinov, J. B. Tenenbaum, "Human-level concept learning through
 probabilistic program induction", Science 350 (2015); https://github.com/brendenlake/omniglot.
@@ -27,10 +27,9 @@ from maml.config import Framing
 from maml.data.characters import CharacterSet
 from maml.data.download import DownloadBar, Progress, TerminalBar, throttled
 from maml.data.stored import Content, cache_folder, read_files, read_stored, store
-from maml.drawing import FRAMINGS, INK_SIZE, ROAD_VERSION, image_to_ink
+from maml.drawing import FRAMINGS, INK_SIZE, PREPROCESSING_VERSION, image_to_ink
 
-# Where the zips or folders lie in: a plain folder, a clone of the data set's repository, and a
-# torchvision root.
+# Layouts: a plain folder, a clone of the data set's repository, and a torchvision root.
 _LAYOUTS = ("", "python", "omniglot-py")
 
 
@@ -51,7 +50,7 @@ class Half:
 
 @dataclass(frozen=True)
 class Edition:
-    """What a complete data set holds and where it can be fetched.
+    """What a complete data set holds and where it can be downloaded.
 
     Args:
         background: the half for training.
@@ -105,19 +104,20 @@ def load_omniglot(
     cache: str | os.PathLike[str] | None = None,
     edition: Edition = OMNIGLOT,
 ) -> CharacterSet:
-    """Load Omniglot as ink, fetching it first if no copy is at hand.
+    """Load Omniglot as ink; download it if there is no local copy.
 
-    The first place that is named decides: `root`, else the folder in the environment variable
-    ``OMNIGLOT_DIR``, else the cache folder, into which both zips are downloaded if they are not
-    there yet.  Each half may be a zip or an extracted folder.
+    The folder is `root` if given, else that in the environment variable ``OMNIGLOT_DIR``, else the
+    cache folder, into which both zips are downloaded if they are missing.  Each half may be a zip
+    or an extracted folder.
 
     Args:
         root: folder that holds ``images_background`` and ``images_evaluation``.
         framing: how ink is placed in its picture, see `maml.drawing.Framing`.
-        download: whether the data set may be fetched when no folder is named.
-        progress: called as ``progress(task, done, total)`` with bytes fetched or pictures read, a
-            few times a second; by default a progress bar on standard error, if that is a terminal.
-        cache: folder for downloads and for the finished ink; by default the user's cache folder.
+        download: whether to download the data set if no folder is given.
+        progress: called as ``progress(task, done, total)`` with bytes downloaded or pictures read,
+            a few times a second; by default a progress bar on standard error, if that is a
+            terminal.
+        cache: folder for downloads and for the ink; by default the user's cache folder.
         edition: what a complete data set holds.
 
     Returns:
@@ -126,9 +126,9 @@ def load_omniglot(
         ``alphabet/character01``.
 
     Raises:
-        FileNotFoundError: if a half of the data set is not where it was looked for.
-        ValueError: if what was found is damaged or incomplete, or the framing is unknown.
-        OSError: if the download fails for want of a connection or of room on the disk.
+        FileNotFoundError: if a half of the data set is missing.
+        ValueError: if the data set is damaged or incomplete, or the framing is unknown.
+        OSError: if the download fails, for lack of a connection or of disk space.
 
     Source: Lake et al. 2015 (see the head of this module).
     """
@@ -137,7 +137,7 @@ def load_omniglot(
     report = throttled(progress or TerminalBar())
     folder = cache_folder() if cache is None else Path(cache).expanduser()
     paths = _find(root, folder, edition, download, report)
-    key = _digest(str(ROAD_VERSION), framing, *map(_identity, paths))
+    key = _digest(str(PREPROCESSING_VERSION), framing, *map(_identity, paths))
     stored = folder / f"omniglot-{framing}-{key[:16]}.npz"
     data = read_stored(stored)
     if data is None:
@@ -153,7 +153,7 @@ def original_pictures(
 
     Args:
         data: from `load_omniglot`, or a part of it.
-        root: as for `load_omniglot`; nothing is downloaded that is there already.
+        root: as for `load_omniglot`.
         edition: what a complete data set holds.
 
     Raises:
@@ -171,7 +171,7 @@ def original_pictures(
 
 
 def describe(data: CharacterSet) -> dict[str, Any]:
-    """Say in plain numbers and names what a set of characters holds.
+    """Describe a set of characters in plain numbers and names.
 
     Args:
         data: any set of characters.
@@ -259,7 +259,7 @@ def _digest(*words: str) -> str:
 
 
 def _identity(path: Path) -> str:
-    """Tell one copy of a half from another without decoding it."""
+    """A key of one copy of a half, found without decoding it."""
     try:
         if path.is_file():
             with path.open("rb") as archive:
@@ -272,7 +272,7 @@ def _identity(path: Path) -> str:
 
 
 def _check(path: Path, half: Half, drawings: int, content: Content) -> None:
-    """Compare names and counts with what the half must hold; name the first difference."""
+    """Compare names and counts with what the half must hold; report the first differences."""
     found: dict[str, dict[str, int]] = {}
     for alphabet, character, _ in content:
         counts = found.setdefault(alphabet, {})
@@ -295,9 +295,9 @@ def _check(path: Path, half: Half, drawings: int, content: Content) -> None:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise ValueError(
             f"{path} is not complete: {'; '.join(problems[:3])}{more}. "
-            f"Wanted {len(half.alphabets)} alphabets with {sum(half.alphabets.values())} "
-            f"characters x {drawings} drawings, found {len(found)} with {characters} characters "
-            f"and {len(content)} pictures. Fetch or extract {half.name}.zip again."
+            f"Download or extract {half.name}.zip again; expected {len(half.alphabets)} alphabets "
+            f"with {sum(half.alphabets.values())} characters x {drawings} drawings; got "
+            f"{len(found)} with {characters} characters and {len(content)} pictures."
         )
 
 

@@ -1,4 +1,4 @@
-"""The same drawing by another pen: thicker or thinner, larger or smaller, elsewhere, slanted."""
+"""Drawings redrawn with another pen: line width, size, position, rotation and slant change."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _OVERSAMPLING = 2
 
 @dataclass(frozen=True)
 class OtherPen:
-    """How far another pen may stray; each value is drawn uniformly (thickness: in its logarithm).
+    """Limits of the change.  Values are sampled uniformly (thickness: its logarithm).
 
     Args:
         size: smallest and largest factor.
-        shift: share of the frame, either way, in x and in y.
-        thickness: smallest and largest factor of the pen's own width.
-        degrees: rotation, and slant, either way.
+        shift: largest shift in x and in y, as a share of the frame.
+        thickness: smallest and largest factor of the line width.
+        degrees: largest rotation and largest slant.
     """
 
     size: tuple[float, float] = (0.6, 1.4)
@@ -33,12 +33,12 @@ class OtherPen:
 def with_other_pen(
     picture: Image.Image, rng: np.random.Generator, pen: OtherPen | None = None
 ) -> NDArray[np.uint8]:
-    """Draw a picture again by a pen drawn at random.
+    """Redraw a picture with a random pen.
 
     Args:
         picture: dark lines on light, square, of two levels.
-        rng: source of the pen.
-        pen: how far it may stray.
+        rng: source of the randomness.
+        pen: limits of the change.
 
     Returns:
         uint8 of shape (2 s, 2 s) for s = twice the picture's side, dark lines on light; the paper
@@ -52,7 +52,7 @@ def with_other_pen(
     side = 2 * _OVERSAMPLING * picture.width
     rotate = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     shear = np.array([[1, np.tan(slant)], [0, 1]])
-    # PIL maps places of the new picture to places of the old one.
+    # PIL maps positions in the new picture to positions in the old one.
     back = np.linalg.inv(rotate @ shear * (size * _OVERSAMPLING))
     offset = np.array([picture.width, picture.height]) / 2 - back @ (side / 2 + shift)
     paper = picture.convert("L").transform(

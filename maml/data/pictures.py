@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from maml.config import Framing
@@ -15,7 +16,19 @@ from maml.drawing import image_to_ink
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
 
 
-def read_picture(path: Path, framing: Framing) -> Any:
+def read_picture(path: str | Path, framing: Framing = "fit") -> NDArray[np.float32]:
+    """Read a picture file as ink.
+
+    Args:
+        path: of the file, in any format that PIL reads.
+        framing: see `maml.drawing.FRAMINGS`; take `MetaNetwork.framing`.
+
+    Returns:
+        Ink, float32 (28, 28) in [0, 1].
+
+    Raises:
+        ValueError: if there is no such file, it is not a picture, or it has no ink.
+    """
     try:
         with Image.open(path) as picture:
             return image_to_ink(picture, framing)
@@ -27,13 +40,27 @@ def read_picture(path: Path, framing: Framing) -> Any:
         raise ValueError(f"{path}: {error}") from error
 
 
-def read_support(folder: Path, framing: Framing) -> SupportSet:
+def read_support(folder: str | Path, framing: Framing = "fit") -> SupportSet:
+    """Read a support set from a folder that holds one folder of pictures for each symbol.
+
+    Args:
+        folder: its subfolders name the symbols; other files in it are ignored.
+        framing: see `maml.drawing.FRAMINGS`; take `MetaNetwork.framing`.
+
+    Raises:
+        ValueError: if there are fewer than two or more than 20 symbols, one has no pictures, or a
+            picture cannot be read.
+    """
+    folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder; it must hold one folder for each symbol.")
+        raise ValueError(
+            f"{folder} is not a folder; name one that holds a folder of pictures for each symbol."
+        )
     symbols = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     if len(symbols) < 2:
         raise ValueError(
-            f"{folder} holds {len(symbols)} folders; it must hold one for each symbol, two or more."
+            f"{folder} must hold a folder of pictures for each symbol, two or more; got "
+            f"{len(symbols)} folders."
         )
     images, labels = [], []
     for way, symbol in enumerate(symbols):

@@ -33,7 +33,7 @@ from maml.data.characters import DOODLES, CharacterSet
 from maml.data.download import Progress, TerminalBar, throttled
 from maml.data.stored import cache_folder, read_stored, store
 from maml.data.words import WORDS, part_of
-from maml.drawing import FRAMINGS, ROAD_VERSION, strokes_to_image
+from maml.drawing import FRAMINGS, PREPROCESSING_VERSION, strokes_to_image
 
 BUCKET = "https://storage.googleapis.com/quickdraw_dataset/full/simplified/"
 """The official public folder of the simplified files."""
@@ -338,7 +338,7 @@ def _key(paths: dict[str, Path], framing: str, drawings: int) -> str:
     stats = ((path, path.stat()) for path in paths.values())
     lines = [f"{path.name} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats]
     parent = str(next(iter(paths.values())).parent.resolve())
-    text = "\n".join([str(ROAD_VERSION), framing, str(drawings), parent, *lines])
+    text = "\n".join([str(PREPROCESSING_VERSION), framing, str(drawings), parent, *lines])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Finished ink kept on disk, so that only the first call makes it."""
+"""The cache of ink on disk, and reading of zips and folders."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from maml.data.characters import CharacterSet
 
 _log = logging.getLogger(__name__)
 DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
-"""What reading a zip (an npz is one) may raise if it is damaged."""
+"""What reading a damaged zip (an npz is one) may raise."""
 
 
 def cache_folder() -> Path:
-    """The folder of the user's that downloads and finished ink are kept in."""
+    """The user's cache folder, for downloads and ink."""
     return Path(pooch.os_cache("maml-sketchpad")).expanduser()
 
 
 def read_stored(path: Path) -> CharacterSet | None:
-    """The characters that `store` kept, or None if there are none that can be used."""
+    """The characters that `store` wrote, or None if the file is missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return CharacterSet(
@@ -44,7 +44,7 @@ def read_stored(path: Path) -> CharacterSet | None:
 
 
 def store(data: CharacterSet, path: Path) -> None:
-    """Keep characters for the next call: all of them under that name, or, with a warning, none."""
+    """Write characters to the cache atomically; if that fails, warn."""
     unfinished = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,13 +76,13 @@ Content = dict[tuple[str, str, str], bytes]
 
 
 def read_files(path: Path, suffix: str) -> Content:
-    """Read all files of one kind, whatever folders lie above their alphabets."""
+    """Read all files of one kind; folders above the alphabets are ignored."""
     files = _zip_files(path, suffix) if path.is_file() else _folder_files(path, suffix)
     try:
         return {
             (parts[-3], parts[-2], parts[-1]): content
             for parts, content in files
-            # Some zips hold an operating system's notes beside each file.
+            # macOS adds files of its own to zips.
             if len(parts) >= 3 and "__MACOSX" not in parts and not parts[-1].startswith(".")
         }
     except DAMAGES as error:

@@ -13,7 +13,7 @@ from maml.data.stored import cache_folder, read_files
 
 
 def stroke_file(root: str | os.PathLike[str] | None = None) -> Path | None:
-    """Where the stroke file of five background alphabets lies beside the zips, or None."""
+    """The stroke file of five background alphabets beside the zips, or None."""
     named = root or os.environ.get("OMNIGLOT_DIR") or cache_folder()
     place = Path(named).expanduser() / "strokes_background_small1.zip"
     return place if place.exists() else None
@@ -66,7 +66,7 @@ def load_strokes(path: str | os.PathLike[str]) -> list[PenDrawing]:
     ]
     if not drawings:
         raise ValueError(
-            f"{place} holds no stroke files; wanted .txt files in alphabet/character folders."
+            f"{place} holds no stroke files; expected .txt files in alphabet/character folders."
         )
     return drawings
 

@@ -1,10 +1,10 @@
-"""Generated alphabets: characters made of pen strokes, drawn again and again by imagined hands.
+"""Generated alphabets: characters made of pen strokes, drawn by simulated writers.
 
-A stand-in for Omniglot that needs no download.  Each alphabet has a *style* (a grid of anchor
-points, how bent and how joined its strokes are, strokes that many of its characters share), each
-character is a *plan* (ideal strokes on that grid), and each hand draws every character of an
-alphabet with its own slant, proportions, size, rounding of corners, wobble and pen.  Everything
-follows from the seed, and an alphabet does not depend on how many others are asked for.
+A substitute for Omniglot that needs no download.  Each alphabet has a *style* (a grid of anchor
+points, curvature and joints of strokes, strokes shared by many characters), each character is a
+*plan* (ideal strokes on that grid), and each writer draws every character of an alphabet with their
+own slant, proportions, size, rounding of corners, wobble and pen.  Everything follows from the
+seed, and an alphabet does not depend on the number of alphabets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import correlate1d, gaussian_filter
 
-from maml import drawing as road
+from maml import drawing as preprocessing
 from maml.config import Framing
 from maml.data.characters import CharacterSet
 from maml.data.stored import cache_folder, read_stored, store
@@ -34,11 +34,11 @@ _FRAME = 105
 _POINTS = 40
 """Points of a drawn stroke."""
 _ALIKE = 0.72
-"""Blurred plans with a greater cosine than this count as the same character."""
+"""Blurred plans with a greater cosine count as the same character."""
 _BLOT = 0.19
-"""Plans that cover a greater share of their picture are scribbles."""
+"""Plans that cover a greater share of their picture are rejected."""
 _RETRACED = 0.2
-"""So are plans of which a greater share runs along a line that is there already."""
+"""Plans of which a greater share retraces a line are rejected."""
 
 
 def generate_alphabets(
@@ -55,7 +55,7 @@ def generate_alphabets(
         alphabets: how many; the first three fifths of them (at least one, and not all of two or
             more) are background, for training.
         characters: of each alphabet.
-        drawings: of each character, each by another hand.
+        drawings: of each character, each by a different writer.
         seed: the same seed gives the same alphabets.
         framing: how ink is placed in its picture, see `maml.drawing.Framing`.
 
@@ -92,18 +92,18 @@ def generate_alphabets(
 
 
 def load_generated(*, framing: Framing = "fit", cache: Path | None = None) -> CharacterSet:
-    """`generate_alphabets` as it comes, made once and then read from the disk.
+    """`generate_alphabets` with its defaults, cached on disk.
 
     Args:
         framing: how ink is placed in its picture, see `maml.drawing.Framing`.
-        cache: folder to keep them in; by default the user's cache folder.
+        cache: folder of the cache; by default the user's cache folder.
 
     Raises:
         ValueError: if the framing is unknown.
     """
     if framing not in FRAMINGS:
         raise ValueError(f"Unknown framing {framing!r}; choose one of {', '.join(FRAMINGS)}.")
-    makers = (Path(__file__), Path(road.__file__))
+    makers = (Path(__file__), Path(preprocessing.__file__))
     digest = hashlib.sha256(b"".join(maker.read_bytes() for maker in makers)).hexdigest()
     path = (cache or cache_folder()) / f"generated-{framing}-{digest[:16]}.npz"
     data = read_stored(path)
@@ -116,7 +116,7 @@ def load_generated(*, framing: Framing = "fit", cache: Path | None = None) -> Ch
 def draw_alphabets(
     alphabets: int = 10, characters: int = 20, drawings: int = 20, seed: int = 0
 ) -> list[PenDrawing]:
-    """The strokes behind `generate_alphabets`, for tests and examples that need a moving pen.
+    """The strokes behind `generate_alphabets`, for tests and examples that need pen strokes.
 
     Args:
         alphabets, characters, drawings, seed: as in `generate_alphabets`.
@@ -135,15 +135,15 @@ class _Style:
     """What the characters of one alphabet have in common."""
 
     anchors: Points
-    """Where moves of the pen begin and end."""
+    """End points of pen moves."""
     strokes: NDArray[np.float64]
     """Probability of one, two, three and four strokes."""
     diagonal: float
-    """Odds of a slanting move of the pen against an upright or level one."""
+    """Odds of a diagonal pen move against a vertical or horizontal one."""
     bow: float
-    """Share of moves of the pen that are bowed instead of straight."""
+    """Share of pen moves that are curved."""
     loop: float
-    """Share of moves that end in a small loop."""
+    """Share of pen moves that end in a small loop."""
     dot: float
     """Share of further strokes that are dots."""
     softness: float
@@ -153,8 +153,8 @@ class _Style:
 
 
 @dataclass(frozen=True)
-class _Hand:
-    """How one person draws; lengths are in units of a plan where nothing else is said."""
+class _Writer:
+    """How one writer draws; lengths are in units of a plan unless stated otherwise."""
 
     size: float
     """A plan's unit, as a share of the paper."""
@@ -166,7 +166,7 @@ class _Hand:
     """Of corners, in points of a drawn stroke."""
     wobble: float
     looseness: float
-    """How far strokes stray from the plan."""
+    """Deviation of strokes from the plan."""
     pen: float
     """Width in pixels."""
 
@@ -183,13 +183,15 @@ def _draw(
     for alphabet in range(alphabets):
         name = f"Generated_{alphabet + 1:02d}"
         plans = _alphabet(np.random.default_rng([seed, alphabet, 0]), characters)
-        generators = [np.random.default_rng([seed, alphabet, 1, hand]) for hand in range(drawings)]
-        hands = [_hand(rng) for rng in generators]
+        generators = [
+            np.random.default_rng([seed, alphabet, 1, index]) for index in range(drawings)
+        ]
+        writers = [_writer(rng) for rng in generators]
         for number, plan in enumerate(plans, start=1):
-            for index, (hand, rng) in enumerate(zip(hands, generators, strict=True)):
-                strokes = _by_hand(plan, hand, rng)
+            for index, (writer, rng) in enumerate(zip(writers, generators, strict=True)):
+                strokes = _written_by(plan, writer, rng)
                 character = f"{name}/character{number:02d}"
-                yield PenDrawing(name, character, index, strokes), hand.pen
+                yield PenDrawing(name, character, index, strokes), writer.pen
 
 
 def _style(rng: np.random.Generator) -> _Style:
@@ -211,33 +213,33 @@ def _style(rng: np.random.Generator) -> _Style:
 
 
 def _alphabet(rng: np.random.Generator, characters: int) -> list[tuple[Points, ...]]:
-    """Plan characters of one style, no two of them alike."""
+    """Plans of characters of one style, all different."""
     style = _style(rng)
     plans: list[tuple[Points, ...]] = []
-    looks: list[NDArray[np.float32]] = []
+    pictures: list[NDArray[np.float32]] = []
     strictness = 1.0
     while len(plans) < characters:
         if strictness == 1:
             count = int(rng.choice([1, 2, 3, 4], p=style.strokes))
         plan = _plan(rng, style, count)
         ink = strokes_to_image(plan)
-        look = gaussian_filter(ink, 1.2)
-        look /= np.linalg.norm(look)
-        likest = max((float((look * other).sum()) for other in looks), default=0.0)
+        picture = gaussian_filter(ink, 1.2)
+        picture /= np.linalg.norm(picture)
+        likest = max((float((picture * other).sum()) for other in pictures), default=0.0)
         fault = max(likest / _ALIKE, float(ink.mean()) / _BLOT, _retraced(plan) / _RETRACED)
         if fault * strictness < 1:
             plans.append(plan)
-            looks.append(look)
+            pictures.append(picture)
             strictness = 1.0
         else:
-            strictness *= 0.998  # A poor style runs out of good characters: be content with less.
+            strictness *= 0.998  # A style may run out of good characters: relax the limits.
     return plans
 
 
 def _retraced(plan: tuple[Points, ...]) -> float:
-    """Share of the points that lie beside another part of the drawing."""
+    """Share of the points that lie next to another part of the drawing."""
     steps = [np.linalg.norm(np.diff(stroke, axis=0), axis=1) for stroke in plan]
-    # A far jump between strokes: the end of one is no neighbour of the next one's start.
+    # A large gap between strokes: the end of one is not a neighbour of the start of the next.
     way = np.cumsum(np.concatenate([np.concatenate([[9.0], step]) for step in steps]))
     points = np.concatenate(plan)
     distance = np.linalg.norm(points[:, None] - points, axis=2)
@@ -265,7 +267,7 @@ def _dot(rng: np.random.Generator, style: _Style) -> Points:
 
 def _stroke(rng: np.random.Generator, style: _Style, others: list[Points], moves: int) -> Points:
     """One stroke: the pen moves from anchor to anchor, straight or bowed, perhaps with a loop."""
-    if others and rng.random() < 0.75:  # Most strokes touch one that is there already.
+    if others and rng.random() < 0.75:  # most strokes touch an earlier one
         other = others[rng.integers(len(others))]
         place = other[rng.choice([0, len(other) // 2, len(other) - 1])]
     else:
@@ -275,7 +277,7 @@ def _stroke(rng: np.random.Generator, style: _Style, others: list[Points], moves
     for _ in range(moves):
         away = style.anchors - place
         far = np.linalg.norm(away, axis=1)
-        # Do not go straight back over the line just drawn.
+        # Avoid moving straight back along the line just drawn.
         weight = (far > 0.4) & (away @ heading > -0.75 * far)
         weight = weight * np.where(np.abs(away).min(axis=1) < 0.05, 1, style.diagonal)
         goal = rng.choice(style.anchors, p=weight / weight.sum())
@@ -298,8 +300,8 @@ def _stroke(rng: np.random.Generator, style: _Style, others: list[Points], moves
     return _resample(_round(_resample(np.concatenate(line)), style.softness))
 
 
-def _hand(rng: np.random.Generator) -> _Hand:
-    return _Hand(
+def _writer(rng: np.random.Generator) -> _Writer:
+    return _Writer(
         size=rng.uniform(0.28, 0.44),
         aspect=np.exp(rng.normal(0, 0.13)),
         slant=rng.normal(0.05, 0.14),
@@ -311,27 +313,29 @@ def _hand(rng: np.random.Generator) -> _Hand:
     )
 
 
-def _by_hand(plan: tuple[Points, ...], hand: _Hand, rng: np.random.Generator) -> tuple[Points, ...]:
-    """Draw a plan once, on a paper of 105 x 105 pixels."""
-    loose = hand.looseness
-    # The whole character bends a little, all strokes together, ...
+def _written_by(
+    plan: tuple[Points, ...], writer: _Writer, rng: np.random.Generator
+) -> tuple[Points, ...]:
+    """Draw a plan once, on paper of 105 x 105 pixels."""
+    loose = writer.looseness
+    # The whole character is deformed a little, all strokes together, ...
     bend = rng.normal(0, loose, (2, 6))
     strokes = []
     for ideal in plan:
         x, y = ideal.T
         terms = np.stack([x * x - 0.5, x * y, y * y - 0.5, x, y, np.sin(2 * x + y)])
         line = ideal + (bend @ terms).T
-        # ... and each stroke is a little out of place, out of size, and too short or too long.
+        # ... and each stroke is shifted, scaled, and shortened or extended a little.
         middle = line.mean(axis=0)
         grow = 1 + rng.normal(0, loose, 2)
         line = (line - middle) * grow @ _turn(rng.normal(0, loose)) + middle
         line = line + rng.normal(0, 0.8 * loose, 2)
-        line = _round(_stretch_ends(line, rng.normal(0, loose, 2)), hand.rounding)
-        # A short stroke has no room for a long one's waves.
+        line = _round(_stretch_ends(line, rng.normal(0, loose, 2)), writer.rounding)
+        # Short strokes wobble less.
         reach = min(1.0, float(np.ptp(line, axis=0).max()))
-        strokes.append(line + _waves(rng, len(line)) * hand.wobble * reach)
-    frame = np.array([[hand.aspect, 0], [-hand.slant, 1 / hand.aspect]]) @ _turn(hand.turn)
-    drawn = np.concatenate(strokes) @ frame * (hand.size * rng.uniform(0.92, 1.08) * _FRAME)
+        strokes.append(line + _waves(rng, len(line)) * writer.wobble * reach)
+    frame = np.array([[writer.aspect, 0], [-writer.slant, 1 / writer.aspect]]) @ _turn(writer.turn)
+    drawn = np.concatenate(strokes) @ frame * (writer.size * rng.uniform(0.92, 1.08) * _FRAME)
     low, high = drawn.min(axis=0), drawn.max(axis=0)
     room = (_FRAME - 8) / max(float((high - low).max()), _FRAME - 8)
     place = _FRAME / 2 + rng.normal(0, 4, 2)
@@ -347,14 +351,14 @@ def _turn(angle: float) -> Points:
 
 
 def _resample(line: Points) -> Points:
-    """Points at even distances along a line."""
+    """Equally spaced points along a line."""
     way = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
     even = np.linspace(0, way[-1], _POINTS)
     return np.stack([np.interp(even, way, line[:, axis]) for axis in (0, 1)], axis=1)
 
 
 def _round(line: Points, width: float) -> Points:
-    """Smooth corners by a bell of `width` points; both ends stay where they are."""
+    """Smooth corners by a Gaussian of `width` points; both ends stay in place."""
     reach = min(len(line) - 1, int(4 * width) + 1)
     bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
     before = 2 * line[0] - line[reach:0:-1]
@@ -374,7 +378,7 @@ def _stretch_ends(line: Points, amounts: Points) -> Points:
 
 
 def _waves(rng: np.random.Generator, count: int) -> Points:
-    """Slow unsteadiness along a stroke, about 1 in size."""
+    """Slow wobble along a stroke, of about unit amplitude."""
     order = np.arange(1, 7)
     t = np.linspace(0, 1, count)[:, None]
     waves = np.sin(np.pi * order * t + rng.uniform(0, 2 * np.pi, (2, 1, 6)))

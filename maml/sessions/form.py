@@ -105,7 +105,7 @@ def recipe_of(name: str, values: Mapping[str, Any]) -> Recipe:
     base = RECIPES[name]
     checked = {setting.key: _checked(setting, values.get(setting.key)) for setting in SETTINGS}
     recipe = _changed(base, checked)
-    _check_together(recipe)
+    _check_drawings(recipe)
     return recipe
 
 
@@ -173,30 +173,13 @@ def _pretraining(base: Pretraining | None, episodes: int) -> Pretraining | None:
     return replace(base, episodes=episodes) if base else Pretraining(episodes=episodes, ways=20)
 
 
-def _check_together(recipe: Recipe) -> None:
-    """Refuse what the settings classes allow one by one but no data or network can serve."""
-    training = recipe.training
-    for shape in (*training.shapes, training.evaluation):
+def _check_drawings(recipe: Recipe) -> None:
+    """Say before any data is loaded what the sampler would say afterwards."""
+    for shape in (*recipe.training.shapes, recipe.training.evaluation):
         if shape.drawings > DRAWINGS:
             raise ValueError(
                 f"{shape.shots} shots and {shape.queries} queries need {shape.drawings} drawings "
                 f"of each character, but there are {DRAWINGS}; ask for fewer."
-            )
-    if recipe.network.kind == "notebook":
-        if training.pretraining is not None:
-            raise ValueError(
-                "The notebook's network has a head for a fixed number of ways and cannot be "
-                "pre-trained; set pre-training to 0 or take another recipe."
-            )
-        if training.inner.learned_rates:
-            raise ValueError(
-                "The notebook's network has no learned inner rates; switch them off or take "
-                "another recipe."
-            )
-        if any(shape.within_alphabet for shape in training.shapes):
-            raise ValueError(
-                "Tasks within one alphabet may have fewer ways, and the notebook's network has a "
-                "fixed number; switch that off or take another recipe."
             )
 
 

@@ -1,9 +1,9 @@
-"""The choices behind the shipped weights, side by side: ``python -m benchmarks.choices``.
+"""Ablations of the recipe of the shipped weights: ``python -m benchmarks.ablations``.
 
-Trains the recipe `flagship` for a short while, then again with one thing changed at a time, and
-prints what each gives on its held-out *background* alphabets; no test alphabet is touched.  Same
-seed and same tasks in every row.  Short runs rank what speeds learning up better than what keeps a
-long run from overfitting.  With ``--weights`` the rows are outer loops from those weights on.
+Trains short versions of the recipe `flagship`, one per row, each with one setting changed, and
+prints the accuracy on held-out *background* alphabets; test alphabets are not used.  All rows share
+the seed and the tasks.  Short runs show what speeds up learning better than what prevents a long
+run from overfitting.  With ``--weights`` each row continues with outer steps from those weights.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ SHAPES = (
 )
 
 
-def choices(episodes: int, outer: int) -> dict[str, Recipe]:
-    """The recipe, and the recipe with one thing changed, by name."""
+def ablations(episodes: int, outer: int) -> dict[str, Recipe]:
+    """The recipe, and the recipe with one setting changed, by name."""
     shipped = RECIPES["flagship"]
     pretraining = shipped.training.pretraining
     assert pretraining is not None
@@ -48,30 +48,32 @@ def choices(episodes: int, outer: int) -> dict[str, Recipe]:
 
     loop = _outer_loop(training, outer)
     return {
-        "as shipped, pre-training alone": base,
+        "as shipped, pre-training only": base,
         "without proxies": pretrained(proxies=0.0),
         "without dropout": pretrained(dropout=0.0),
-        "without other hands": replace(base, training=replace(training, augment=False)),
+        "without augmentation": replace(base, training=replace(training, augment=False)),
         "32 ways, 8 drawings": pretrained(ways=32, drawings=8),
         "128 ways, 2 drawings": pretrained(ways=128, drawings=2),
-        "one look": replace(base, network=replace(base.network, looks=1)),
+        "without test-time augmentation": replace(
+            base, network=replace(base.network, test_time_views=1)
+        ),
         "half the channels": replace(base, network=replace(base.network, channels=32)),
-        "half as many channels again": replace(base, network=replace(base.network, channels=96)),
+        "1.5 times the channels": replace(base, network=replace(base.network, channels=96)),
         f"with {outer} outer steps": replace(base, training=loop),
         f"with {outer} first-order outer steps": replace(
             base, training=replace(loop, inner=replace(loop.inner, second_order=False))
         ),
-        f"with {outer} outer steps, the head alone adapts": replace(
+        f"with {outer} outer steps, only the head adapts": replace(
             base, network=replace(base.network, adaptable=0), training=loop
         ),
-        f"with {outer} outer steps, the linear map adapts too": replace(
+        f"with {outer} outer steps, the linear layer adapts too": replace(
             base, network=replace(base.network, adaptable=2), training=loop
         ),
     }
 
 
 def outer_loops(outer: int) -> dict[str, Recipe]:
-    """Outer loops for a network that is pre-trained already, by name."""
+    """Outer loops for a pre-trained network, by name."""
     shipped = RECIPES["flagship"]
     training = replace(shipped.training, pretraining=None, evaluation_tasks=1)
     loop = _outer_loop(training, outer)
@@ -79,8 +81,8 @@ def outer_loops(outer: int) -> dict[str, Recipe]:
     changed = {
         "": loop,
         ", first order": replace(loop, inner=replace(loop.inner, second_order=False)),
-        ", at ten times the rate": replace(loop, outer_rate=10 * loop.outer_rate),
-        ", tasks of one shot only": replace(loop, shapes=single),
+        ", ten times the outer rate": replace(loop, outer_rate=10 * loop.outer_rate),
+        ", one-shot tasks only": replace(loop, shapes=single),
     }
     return {
         f"{outer} outer steps{change}": replace(shipped, training=training)
@@ -108,29 +110,36 @@ def _print_row(name: str, model: MetaNetwork, held_out: CharacterSet, tasks: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--episodes", type=int, default=600, help="of pre-training, a row")
-    parser.add_argument("--outer", type=int, default=60, help="outer steps, where there are any")
-    parser.add_argument("--weights", help="start outer loops from these instead")
-    parser.add_argument("--tasks", type=int, default=1000, help="of each evaluation")
+    parser.add_argument(
+        "--episodes", type=int, default=600, help="pre-training episodes of each row"
+    )
+    parser.add_argument(
+        "--outer", type=int, default=60, help="outer steps of the rows that have any"
+    )
+    parser.add_argument("--weights", help="continue from these weights instead")
+    parser.add_argument("--tasks", type=int, default=1000, help="tasks of each evaluation")
     parser.add_argument("--data", help="folder of Omniglot, as for python -m maml train")
-    parser.add_argument("--only", default="", help="rows whose name holds this")
+    parser.add_argument("--only", default="", help="only rows whose name contains this")
     options = parser.parse_args()
     data = load_omniglot(options.data)
     if options.weights:
         title, recipes = "from the same weights", outer_loops(options.outer)
     else:
-        title, recipes = f"{options.episodes} episodes", choices(options.episodes, options.outer)
+        title, recipes = f"{options.episodes} episodes", ablations(options.episodes, options.outer)
     print(f"| {title} | " + " | ".join(map(str, SHAPES)) + " |")
     print("|---" * (len(SHAPES) + 1) + "|", flush=True)
     held_out = training_parts(data, RECIPES["flagship"].training)[1]
     if options.weights:
-        _print_row("as they are", load_pretrained(options.weights), held_out, options.tasks)
+        _print_row(
+            "without further steps", load_pretrained(options.weights), held_out, options.tasks
+        )
     for name, recipe in recipes.items():
         if options.only not in name:
             continue
         generator = torch.Generator().manual_seed(recipe.seed)
         if options.weights:
             model = load_pretrained(options.weights)
+            model.inner = recipe.training.inner
         else:
             model = build_model(recipe.network, recipe.training.inner, generator)
         for _ in meta_train(model, data, recipe.training, generator):
