@@ -20,23 +20,25 @@ from maml.demo.train_tab import TrainTab, build_train_tab
 from maml.recipes import RECIPES
 from maml.sessions.form import SETTINGS, values_of
 from maml.sessions.progress import BROKEN, OVER
+from maml.sessions.settings import ServerSettings
 
 
-def build(folder: Path) -> tuple[gr.Blocks, TrainTab]:
+def build(folder: Path, minutes: float = 0) -> tuple[gr.Blocks, TrainTab]:
     # Outside of an event loop Gradio makes one for each of its locks and never closes it.  The loop
     # has a thread of its own, since Playwright leaves one running in this thread.
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(_build(folder))).result()
+        return thread.submit(lambda: asyncio.run(_build(folder, minutes))).result()
 
 
-async def _build(folder: Path) -> tuple[gr.Blocks, TrainTab]:
+async def _build(folder: Path, minutes: float) -> tuple[gr.Blocks, TrainTab]:
+    settings = ServerSettings(training_minutes=minutes, runs=folder)
     with gr.Blocks() as demo:
         weights = gr.State(None)
         with gr.Tabs() as tabs:
             with gr.Tab("Draw", id="draw"):
                 banner = WeightsBanner()
             with gr.Tab("Train", id="train"):
-                tab = build_train_tab(weights, banner, tabs, folder=folder)
+                tab = build_train_tab(weights, banner, tabs, settings)
     return demo, tab
 
 
@@ -102,9 +104,8 @@ def test_what_the_page_sends_is_checked(payload: Any, number: int | None) -> Non
     assert TrainingBoard().preprocess(payload) == number
 
 
-def test_a_cap_on_minutes_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SPACE_ID", "someone/space")
-    demo, _ = build(tmp_path)
+def test_a_cap_on_minutes_is_shown(tmp_path: Path) -> None:
+    demo, _ = build(tmp_path, minutes=10)
     minutes = next(one for one in components(demo, gr.Number) if one.label == "Minutes at most")
     assert minutes.value == 10 and "10 is the most here" in minutes.info
 

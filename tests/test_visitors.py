@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,6 @@ from maml.sessions.visitors import (
     TrainingQueue,
     TrainSession,
     Visitors,
-    limit_from_environment,
 )
 
 
@@ -214,7 +215,8 @@ def test_every_visitor_has_a_folder_and_is_tended(tmp_path: Path) -> None:
     visitors = Visitors(tmp_path / "runs", TrainingQueue())
     first, second = visitors.welcome(), visitors.welcome()
     assert first.folder != second.folder
-    assert first.folder.parent == second.folder.parent == tmp_path / "runs"
+    assert first.folder.parent == second.folder.parent
+    assert first.folder.parent.parent == tmp_path / "runs"
     training = first.add(small_recipe(100_000), "generated")
 
     def step_taken() -> int:
@@ -228,7 +230,42 @@ def test_every_visitor_has_a_folder_and_is_tended(tmp_path: Path) -> None:
     assert not first.folder.exists() and second.folder.exists()
     visitors.dismiss(first)  # a second time changes nothing
     visitors.close()
-    assert not second.folder.exists()
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_the_end_waits_for_processes_and_leaves_nothing(tmp_path: Path) -> None:
+    visitors = Visitors(tmp_path, TrainingQueue())
+    session = visitors.welcome()
+    training = session.add(small_recipe(100_000), "generated")
+
+    def step_taken() -> int:
+        session.pulse.hear()
+        return training.iteration
+
+    wait_until(step_taken)
+    process = training.process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)  # it will not obey
+    began = time.monotonic()
+    visitors.close()
+    assert time.monotonic() - began < 2.5
+    assert not process.running and list(tmp_path.iterdir()) == []
+
+
+def test_weights_are_copied_for_drawing_once_and_for_an_upload_until_it_is_over(
+    tmp_path: Path,
+) -> None:
+    session = TrainSession(tmp_path / "session", TrainingQueue())
+    training = session.add(small_recipe(10), "generated")
+    training.folder.path.mkdir(parents=True)
+    for suffix in (".safetensors", ".json"):
+        training.folder.weights.with_suffix(suffix).write_text("weights")
+    paths = [session.frozen_weights(training) for _ in range(3)]
+    assert [path.exists() for path in paths] == [False, False, True]
+    with session.copied_weights(training) as copy:
+        assert copy.read_text() == "weights" and copy.with_suffix(".json").exists()
+    assert not copy.exists()
+    session.close()
 
 
 def test_one_visitors_trouble_is_not_the_others(
@@ -255,20 +292,6 @@ def test_a_folder_that_cannot_be_made_is_the_runs_failure(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("in the way")
     visitors = Visitors(tmp_path / "file" / "runs", TrainingQueue())
     training = visitors.welcome().add(small_recipe(10), "generated")
-    wait_until(lambda: training.ended, 15)
+    wait_until(lambda: training.ended)
     assert training.state == "failed" and "file" in training.live()["text"]
     visitors.close()
-
-
-def test_the_limit_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MAML_TRAINING_MINUTES", raising=False)
-    monkeypatch.delenv("SPACE_ID", raising=False)
-    assert limit_from_environment() == 0
-    monkeypatch.setenv("SPACE_ID", "someone/space")
-    assert limit_from_environment() == 10
-    monkeypatch.setenv("MAML_TRAINING_MINUTES", "2.5")
-    assert limit_from_environment() == 2.5
-    for text in ("soon", "-1", "nan", "1e7"):
-        monkeypatch.setenv("MAML_TRAINING_MINUTES", text)
-        with pytest.raises(ValueError, match=f"must be a number of minutes; got '{text}'"):
-            limit_from_environment()

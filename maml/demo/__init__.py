@@ -20,9 +20,12 @@ from maml.model import MetaNetwork
 from maml.sessions.answers import warm_up
 from maml.sessions.document import Language
 from maml.sessions.memory import OfferedWeights
+from maml.sessions.settings import ServerSettings, SettingError
+from maml.sessions.visitors import Visitors
 
 __all__ = ["STRINGS", "SketchpadApp", "build_demo"]
 
+_DEFAULTS = ServerSettings()
 _KEPT_MODELS = 4
 
 _LAUNCH: dict[str, Any] = {
@@ -55,6 +58,13 @@ class SketchpadApp(gr.Blocks):
     def __init__(self, service: DrawService, **settings: Any) -> None:
         super().__init__(**settings)
         self.service = service
+        self.visitors: Visitors | None = None
+
+    def end(self) -> None:
+        """End all trainings and questions at once, and remove their files."""
+        self.service.close()
+        if self.visitors is not None:
+            self.visitors.close()
 
     def launch(self, **changes: Any) -> Any:  # type: ignore[override]
         """`gr.Blocks.launch` with the app's settings; `changes` come before them."""
@@ -63,20 +73,19 @@ class SketchpadApp(gr.Blocks):
         return super().launch(**{**own, **changes})
 
 
-def build_demo(weights: str | Path | None = None) -> SketchpadApp:
+def build_demo(settings: ServerSettings = _DEFAULTS) -> SketchpadApp:
     """Build the app.
 
     Args:
-        weights: the learner to draw with: a checkpoint's path or a Hub id; None takes the bundled
-            one.
+        settings: with which weights, and how many may train how long.
 
     Returns:
         Blocks to `launch()`.
 
     Raises:
-        ValueError: if the weights cannot be loaded.
+        SettingError: if the weights cannot be loaded.
     """
-    own = maml.load_pretrained(weights)
+    own = _load_own(settings.weights)
     warm_up(own)
 
     @functools.lru_cache(maxsize=_KEPT_MODELS)
@@ -100,7 +109,7 @@ def build_demo(weights: str | Path | None = None) -> SketchpadApp:
                 banner = WeightsBanner()
                 sketchpad = build_draw_tab(load_model, service.arithmetic)
             with gr.Tab(STRINGS["en"]["tab_train"], id="train") as train_tab:
-                training = build_train_tab(session_weights, banner, tabs)
+                training = build_train_tab(session_weights, banner, tabs, settings)
 
         def on_language(language: Language) -> list[Any]:
             words = STRINGS[language]
@@ -126,5 +135,15 @@ def build_demo(weights: str | Path | None = None) -> SketchpadApp:
             show_progress="hidden",
             api_visibility="private",
         )
+    demo.visitors = training.visitors
     demo.queue(max_size=64)
     return demo
+
+
+def _load_own(weights: str | None) -> MetaNetwork:
+    try:
+        return maml.load_pretrained(weights)
+    except Exception as error:  # a file is somebody's: whatever it brings about is its fault
+        if weights is None:
+            raise
+        raise SettingError(f"MAML_WEIGHTS: {error or type(error).__name__}") from error

@@ -130,6 +130,11 @@ class DrawService:
             for name, handler in handlers.items()
         ]
 
+    def close(self) -> None:
+        """Begin nothing any more, and do not wait for what is under way."""
+        for pool in (self._quick, self._slow):
+            pool.shutdown(wait=False, cancel_futures=True)
+
     # ---- what is asked ---------------------------------------------------------------------------
 
     async def _answer(self, request: Request) -> Response:

@@ -120,8 +120,7 @@ class TrainResults:
         ) -> Iterator[dict[Any, Any]]:
             session, training = _latest(session, TRAIN_STRINGS[language]["no_weights"])
             yield {self._token: "", self._pushed: ""}
-            with as_page_errors():
-                path = session.frozen_weights(training)
+            with as_page_errors(), session.copied_weights(training) as path:
                 url = push_to_hub(path, name, token, private=bool(private))
             yield {self._pushed: TRAIN_STRINGS[language]["hub_done"].format(url=url)}
 

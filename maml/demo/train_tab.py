@@ -6,7 +6,6 @@ Trainings belong to `maml.sessions.visitors`; here they are put on a page.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,13 +20,15 @@ from maml.demo.train_results import TrainResults, WeightsBanner
 from maml.demo.train_strings import TRAIN_STRINGS
 from maml.demo.translated import Settings, TranslatedComponents
 from maml.sessions.document import Language
+from maml.sessions.settings import ServerSettings
 from maml.sessions.training import Training
-from maml.sessions.visitors import TrainingQueue, TrainSession, Visitors, limit_from_environment
+from maml.sessions.visitors import TrainingQueue, TrainSession, Visitors
 
 _UPDATE_SECONDS = 0.25
 """Between two updates of the page."""
 _UNWATCHED_SECONDS = 1.0
 """Between two updates of a board that nobody sees."""
+_DEFAULTS = ServerSettings()
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -38,19 +39,19 @@ class TrainTab:
     Args:
         texts: components whose texts depend on the language.
         translate: updates of `texts`, in their order.
+        visitors: who train; to be closed at the end.
     """
 
     texts: Sequence[Any]
     translate: Callable[[Language], list[Any]]
+    visitors: Visitors
 
 
 def build_train_tab(
     session_weights: gr.State,
     banner: WeightsBanner,
     tabs: gr.Tabs,
-    *,
-    at_a_time: int | None = None,
-    folder: str | os.PathLike[str] | None = None,
+    settings: ServerSettings = _DEFAULTS,
 ) -> TrainTab:
     """Put the Train tab's components and events into the surrounding blocks.
 
@@ -59,15 +60,10 @@ def build_train_tab(
             None for the shipped weights.
         banner: in the Draw tab.
         tabs: whose tab "draw" is shown when weights were chosen.
-        at_a_time: how many trainings may run at once; None takes `MAML_TRAININGS`, else 1.
-        folder: where runs are kept; None takes `MAML_RUNS`, else a temporary folder.
-
-    Raises:
-        ValueError: if a variable of the environment does not make sense.
+        settings: how many trainings may run, how long, and where.
     """
-    queue = TrainingQueue(at_a_time or int(os.environ.get("MAML_TRAININGS", "1")))
-    visitors = Visitors(folder or os.environ.get("MAML_RUNS"), queue)
-    form = TrainForm(limit_from_environment())
+    visitors = Visitors(settings.runs, TrainingQueue(settings.trainings))
+    form = TrainForm(settings.training_minutes)
 
     def close(session: TrainSession | None) -> None:
         if session is not None:
@@ -204,7 +200,7 @@ def build_train_tab(
         return gr.update(earlier=earlier_runs(session))
 
     # A place in Gradio's queue could not be shown in the page's language, nor be left by the button
-    # that stops: whose turn it is is decided by `queue`.
+    # that stops: whose turn it is is decided by the `TrainingQueue`.
     long: dict[str, Any] = {**_QUIET, "concurrency_limit": None}
     # "Once", which buttons have by default, would drop a click made before the last run's event has
     # quite ended; a second run is refused by the session.
@@ -226,7 +222,8 @@ def build_train_tab(
         back = TRAIN_STRINGS[language]["draw_back"]
         return [language, gr.update(language=language), back, *texts.translate(language)]
 
-    return TrainTab([language_state, board, banner.back, *texts.components], translate)
+    translated = [language_state, board, banner.back, *texts.components]
+    return TrainTab(translated, translate, visitors)
 
 
 def _changes(shown: dict[Any, Settings], news: dict[Any, Settings]) -> dict[Any, Any]:

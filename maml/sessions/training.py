@@ -128,6 +128,12 @@ class Training:
             self._progress.end(end)
             self.changed.notify_all()
 
+    def await_end(self, seconds: float) -> None:
+        """Wait until its process has ended, and kill one that has not within `seconds`."""
+        if self.process is not None and not self.process.wait(seconds):
+            self.process.kill()
+            self.process.wait(1.0)
+
     def keep_time(self) -> None:
         """Stop it at its limit and after too long a rest; kill a process that does not obey."""
         with self.changed:

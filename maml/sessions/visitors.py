@@ -9,11 +9,13 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from maml.config import Recipe
 from maml.sessions.downloads import weights_of
 from maml.sessions.process import Job, Source
+from maml.sessions.scratch import ScratchFolder
 from maml.sessions.training import Training
 
 MOST_RUNS = 12
@@ -27,6 +29,7 @@ _LOOK_SECONDS = 0.5
 """At most this much of the time between two looks counts as silence: when the app itself stands
 still, on a machine that is too busy, it cannot hear the page either."""
 _TEND_SECONDS = 0.1
+_END_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -231,30 +234,51 @@ class TrainSession:
         return path
 
     def frozen_weights(self, training: Training) -> Path:
-        """A copy of a training's weights that later steps leave as it is.
+        """A copy of a training's weights that later steps leave as it is; the last one goes.
 
         Raises:
             ValueError: if it has none yet.
         """
         self._copies += 1
         folder = self.folder / f"drawing-{self._copies}"
-        folder.mkdir(parents=True)
-        for path in weights_of(training):
-            shutil.copy2(path, folder / path.name)
-        return folder / training.folder.weights.name
+        path = _copy_weights(training, folder)
+        shutil.rmtree(self.folder / f"drawing-{self._copies - 1}", ignore_errors=True)
+        return path
+
+    @contextlib.contextmanager
+    def copied_weights(self, training: Training) -> Iterator[Path]:
+        """A copy of a training's weights that is removed after use.
+
+        Raises:
+            ValueError: if it has none yet.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            yield _copy_weights(training, Path(folder))
+
+
+def _copy_weights(training: Training, folder: Path) -> Path:
+    paths = weights_of(training)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        shutil.copy2(path, folder / path.name)
+    return folder / training.folder.weights.name
 
 
 class Visitors:
     """All sessions, and a thread that tends them.
 
     Args:
-        folder: where their files go; None takes a temporary folder, removed when the app ends.
+        folder: below which their files go, in a scratch folder of this process; None takes the
+            system's folder for temporary files.
         queue: in which their trainings wait for each other.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None, queue: TrainingQueue) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="maml-train-")
-        self._folder = Path(folder or self._temporary.name)
+        self._scratch: ScratchFolder | None = None
+        with contextlib.suppress(OSError):  # the training says what is wrong with the folder
+            self._scratch = ScratchFolder(Path(folder) if folder else None)
+        self._folder = self._scratch.path if self._scratch else Path(folder or "")
         self._queue = queue
         self._lock = threading.Lock()
         self._sessions: list[TrainSession] = []
@@ -279,13 +303,21 @@ class Visitors:
         session.close()
 
     def close(self) -> None:
-        """Close all sessions and end the thread."""
+        """Close all sessions and end the thread; their processes get a second."""
         self._closed.set()
+        trainings = [one for session in list(self._sessions) for one in session.trainings]
+        for training in trainings:
+            training.abandon()
+        deadline = time.monotonic() + _END_SECONDS
+        for training in trainings:
+            # One that still writes would make its folder anew.
+            training.await_end(max(0.0, deadline - time.monotonic()))
         for session in list(self._sessions):
             self.dismiss(session)
         if self._thread is not None:
             self._thread.join()
-        self._temporary.cleanup()
+        if self._scratch is not None:
+            self._scratch.remove()
 
     def _new_folder(self) -> Path:
         with contextlib.suppress(OSError):  # the training says what is wrong with the folder
@@ -303,24 +335,3 @@ class Visitors:
                 except Exception:
                     # One visitor's trouble must not end the care for all others.
                     _log.exception("A session could not be tended.")
-
-
-# ---- settings of the server ----------------------------------------------------------------------
-
-
-def limit_from_environment() -> float:
-    """The most minutes a run may take here: `MAML_TRAINING_MINUTES`, else 10 on a Space, else 0.
-
-    Raises:
-        ValueError: if the variable holds no number of minutes.
-    """
-    text = os.environ.get("MAML_TRAINING_MINUTES")
-    if text is None:
-        return 10.0 if os.environ.get("SPACE_ID") else 0.0
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = -1
-    if not 0 <= minutes < 1e6:
-        raise ValueError(f"MAML_TRAINING_MINUTES must be a number of minutes; got {text!r}")
-    return minutes

@@ -1,0 +1,120 @@
+"""How the app starts and ends, as a process: in one line if it cannot, and without leftovers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import maml
+from benchmarks.browser import ROOT, free_port, start_app
+
+
+def cannot_start(**environment: str) -> str:
+    """What the app says as it gives up."""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "app.py"],
+        cwd=ROOT,
+        env={**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 2, run.stderr
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("MAML Sketchpad cannot start: ")
+    return line.removeprefix("MAML Sketchpad cannot start: ")
+
+
+def bad_weights(folder: Path, name: str) -> Path:
+    good = Path(maml.__file__).parents[1] / "weights" / "flagship.safetensors"
+    weights = folder / "weights.safetensors"
+    content = good.read_bytes()
+    record = good.with_suffix(".json").read_bytes()
+    if name == "cut":
+        content = content[: len(content) // 2]
+    elif name == "changed":
+        content = content[:-4] + b"\0\0\0\1"
+    elif name == "no header":
+        content = b"\xff" * 8 + content[8:]
+    elif name == "deep header":
+        deep = b"[" * 100_000
+        content = len(deep).to_bytes(8, "little") + deep
+    elif name == "odd record":
+        record = b'{"recipe": ["a", "list"], "sha256": 5}'
+    weights.write_bytes(content)
+    weights.with_suffix(".json").write_bytes(record)
+    return weights
+
+
+def test_a_variable_that_makes_no_sense_is_named_in_one_line() -> None:
+    assert cannot_start(MAML_TRAININGS="abc") == (
+        "MAML_TRAININGS must be a whole number from 1 to 64; got 'abc'"
+    )
+    assert cannot_start(GRADIO_SERVER_PORT="abc").startswith("GRADIO_SERVER_PORT must be")
+
+
+@pytest.mark.parametrize("name", ["cut", "changed", "no header", "deep header", "odd record"])
+def test_weights_that_cannot_be_used_are_named_in_one_line(name: str, tmp_path: Path) -> None:
+    line = cannot_start(MAML_WEIGHTS=str(bad_weights(tmp_path, name)))
+    assert line.startswith("MAML_WEIGHTS: ") and "weights" in line
+
+
+def test_weights_that_are_not_there_are_named_in_one_line(tmp_path: Path) -> None:
+    assert str(tmp_path) in cannot_start(MAML_WEIGHTS=str(tmp_path / "none.safetensors"))
+    assert "MAML_WEIGHTS" in cannot_start(MAML_WEIGHTS=str(tmp_path))
+
+
+def start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[subprocess.Popen[bytes], int]:
+    """An app whose temporary files go to `folder`, and a page that listens to its heartbeat."""
+    monkeypatch.setenv("TMPDIR", str(folder))
+    port = free_port()
+    app = start_app(folder.parent / "app.log", port)
+    return app, port
+
+
+def left_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.startswith("maml-")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_app_soon_and_nothing_is_left(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    app, port = start(folder, monkeypatch)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as page:
+        page.sendall(b"GET /gradio_api/heartbeat/somebody HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert page.recv(1000)
+        assert len(left_in(folder)) == 2
+        app.send_signal(number)
+        began = time.monotonic()
+        assert app.wait(10) == 0
+        assert time.monotonic() - began < 3
+    assert left_in(folder) == []
+    assert "Traceback" not in (tmp_path / "app.log").read_text()
+
+
+def test_what_a_killed_app_has_left_goes_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    app, _ = start(folder, monkeypatch)
+    app.kill()
+    app.wait()
+    left = left_in(folder)
+    assert len(left) == 2
+    app, _ = start(folder, monkeypatch)
+    try:
+        assert len(left_in(folder)) == 2 and not set(left) & set(left_in(folder))
+    finally:
+        app.kill()
+        app.wait()
