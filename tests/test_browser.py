@@ -242,6 +242,103 @@ def test_nothing_moves_under_the_pen(visitors: MakeVisitor, width: int) -> None:
     assert visitor.page.evaluate(ROOM) == room
 
 
+def swipe(visitor: Visitor, name: str, by: int) -> None:
+    """Move a finger upwards over a pad, as one who scrolls does."""
+    box = visitor.pad(name).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.9
+    visitor._touch("touchStart", (x, y))
+    for k in range(1, 13):
+        visitor._touch("touchMove", (x, y - by * k / 12))
+        visitor.page.wait_for_timeout(16)
+    visitor._touch("touchEnd", None)
+    visitor.page.wait_for_timeout(300)
+
+
+def test_a_swipe_over_a_taught_pad_scrolls_and_draws_nothing(visitors: MakeVisitor) -> None:
+    visitor = visitors(touch=True)
+    pad = visitor.pad("Symbol A")
+    visitor.draw("Symbol A", CROSS[:1])
+    assert pad.get_attribute("data-pad") == "awake"
+    visitor.draw("Symbol A", CROSS[1:])  # strokes in a row are natural
+    assert len(visitor.kept()["symbols"][0]["pad"]) == 2
+    visitor.draw("Symbol B", CUP)  # another pad's turn
+    assert pad.get_attribute("data-pad") == "resting"
+    before = visitor.kept()
+    top = visitor.page.evaluate("scrollY")
+    swipe(visitor, "Symbol A", 120)
+    assert visitor.page.evaluate("scrollY") > top + 60
+    assert visitor.kept() == before
+    visitor.draw("Symbol A", [[(0.5, 0.5)]])  # a tap wakes it and draws nothing
+    assert pad.get_attribute("data-pad") == "awake" and visitor.kept() == before
+    visitor.draw("Symbol A", CROSS_AGAIN[:1])
+    assert len(visitor.kept()["symbols"][0]["pad"]) == 3
+    visitor.page.wait_for_selector("[data-symbol='1'] canvas[data-pad=resting]", timeout=5000)
+    visitor.press("Clear Symbol A")
+    visitor.draw("Symbol A", CROSS[:1])  # an empty pad draws at once
+    assert len(visitor.kept()["symbols"][0]["pad"]) == 1
+
+
+def test_a_mouse_always_draws(visitors: MakeVisitor) -> None:
+    visitor = visitors()
+    teach_cross_and_cup(visitor)
+    visitor.draw("Symbol A", CUP)
+    assert len(visitor.kept()["symbols"][0]["pad"]) == 3
+
+
+SHEET = """() => {
+    const box = (one) => document.querySelector(one).getBoundingClientRect();
+    const [answer, pad] = [box('#answer'), box('.ask canvas.pad')];
+    const rows = [...document.querySelectorAll('.ask .row')]
+        .map((one) => one.getBoundingClientRect());
+    const bottom = box('.dock').top;
+    const seen = [answer, pad, ...rows].every((one) => one.top >= 0 && one.bottom <= bottom + 1);
+    return [seen, answer.bottom <= pad.top + 1, answer.left >= pad.right]; }"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (844, 390), (360, 780)])
+def test_a_phone_teaches_first_and_asks_in_a_sheet(
+    visitors: MakeVisitor, width: int, height: int
+) -> None:
+    visitor = visitors(touch=True, viewport={"width": width, "height": height})
+    page = visitor.page
+    teach, ask = (page.locator(f".panel.{one}").bounding_box()["y"] for one in ("teach", "ask"))
+    assert teach < ask and visitor.button("Ask").is_disabled()
+    visitor.press("Load example set")
+    visitor.wait_for_answer("Elk")
+    for scrolled in (0, 700, 10_000):
+        page.evaluate(f"scrollTo(0, {scrolled})")
+        visitor.press("Ask")
+        page.wait_for_timeout(300)
+        seen, above, beside = page.evaluate(SHEET)
+        assert seen and (above or beside), scrolled
+        assert above == (height > width)
+        visitor.press("Close Ask")
+        assert not page.evaluate("document.querySelector('.asking')")
+    visitor.press("Ask")
+    visitor.press("Clear")
+    visitor.draw("the new drawing", HAT)
+    assert len(visitor.kept()["query"]) == 2
+    visitor.press("Ask")  # closes it too
+    assert not page.evaluate("document.querySelector('.asking')")
+
+
+def test_messages_fade_and_cover_nothing(visitor: Visitor) -> None:
+    visitor.press("Load example set")
+    message = visitor.page.get_by_text("Runes loaded.")
+    message.wait_for()
+    shown = message.evaluate(
+        """one => { const box = one.getBoundingClientRect();
+        const under = document.elementsFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+        return [under[0] === one, one.closest('.dock').getBoundingClientRect().bottom]; }"""
+    )
+    assert shown == [True, visitor.page.viewport_size["height"]]
+    message.wait_for(state="detached", timeout=8000)
+    drop_picture(visitor, 0, lines=False)
+    visitor.page.get_by_text("no line can be seen in the picture").wait_for()
+    visitor.press("Undo")  # and what the message speaks of is over
+    visitor.page.wait_for_function("!document.querySelector('.status').textContent", timeout=2000)
+
+
 def test_one_click_and_a_newcomer_sees_an_answer(visitor: Visitor) -> None:
     began = time.monotonic()
     visitor.press("Load example set")
@@ -276,7 +373,16 @@ def test_another_example_goes_among_the_thumbnails_and_can_be_removed(visitor: V
     visitor.press("Another example of Symbol A")
     kept = visitor.kept()["symbols"][0]
     assert len(kept["examples"]) == 2 and kept["pad"] == []
+    remove = visitor.button("Remove example 1 of Symbol A")
+    visitor.press("Example 1 of Symbol A")
+    assert visitor.page.get_by_role("dialog").is_visible()
+    assert visitor.kept()["symbols"][0]["examples"] == kept["examples"]
+    visitor.press("Close")
+    assert not remove.is_visible()
+    visitor.press("Example 1 of Symbol A")
+    assert remove.inner_text() == "Remove example 1 of Symbol A"
     visitor.press("Remove example 1 of Symbol A")
+    assert not visitor.page.get_by_role("dialog").is_visible()
     after = visitor.kept()["symbols"][0]["examples"]
     assert after == kept["examples"][1:]
     visitor.press("Undo")
@@ -686,7 +792,8 @@ def test_it_fits_every_screen(visitors: MakeVisitor, width: int, theme: str) -> 
     page = visitor.page
     assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
     sizes = page.locator(".maml-sketchpad :is(button, select, input:not([hidden])):visible")
-    small = sizes.evaluate_all(
+    tabs = page.locator("button[role=tab]:visible, .maml-header button, footer button:visible")
+    small = sizes.or_(tabs).evaluate_all(
         """all => all.map((one) => [one.outerHTML.slice(0, 120), one.getBoundingClientRect()])
         .filter(([_, box]) => box.width < 43.5 || box.height < 43.5).map(([html]) => html)"""
     )

@@ -37,12 +37,18 @@ _LAUNCH: dict[str, Any] = {
         primary_hue="blue", neutral_hue="stone", font=["system-ui", "sans-serif"]
     ),
     "css": """
-        .gradio-container { max-width: 1440px !important; padding: 0 !important;
+        .gradio-container { max-width: 1920px !important; padding: 0 !important;
             overflow: clip !important; /* "hidden" would keep everything inside from sticking */ }
-        .gradio-container .main.app { padding: 8px clamp(8px, 2vw, 24px) !important; }
-        .gradio-container .tabitem { border: 0; padding: 8px 0 !important; }
+        .gradio-container .main.app { padding: 4px clamp(8px, 2vw, 24px) !important;
+            max-width: none !important; }
+        .gradio-container .main.app > .wrap { gap: 0 !important; position: relative; }
+        .gradio-container .tabitem { border: 0; padding: 0 0 8px !important; }
         .gradio-container .html-container { padding: 0 !important; }
         .gradio-container .main.app > .wrap { min-height: 100vh; }
+        .gradio-container .tabs { gap: 0 !important; }
+        .gradio-container .tab-wrapper { height: 48px !important; padding: 0 !important; }
+        .gradio-container button[role=tab] { min-height: 44px; min-width: 44px; }
+        .gradio-container footer :is(button, a) { min-height: 44px; min-width: 44px; }
     """,
 }
 
@@ -102,8 +108,11 @@ def build_demo(settings: ServerSettings = _DEFAULTS) -> SketchpadApp:
         title="MAML Sketchpad",
         analytics_enabled=False,
         delete_cache=(3600, 3600),
+        fill_width=True,
     ) as demo:
         session_weights = gr.State(None)
+        # The sketchpad's script fills it: it stands above both tabs.
+        gr.HTML('<header class="maml-header"></header>', elem_id="header", apply_default_css=False)
         with gr.Tabs() as tabs:
             with gr.Tab(STRINGS["en"]["tab_draw"], id="draw") as draw_tab:
                 banner = WeightsBanner()

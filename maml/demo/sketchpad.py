@@ -32,16 +32,25 @@ _SCRIPTS = (
     "pads.js",
     "storage.js",
     "server.js",
+<<<<<<< HEAD
     "chart.js",
+=======
+    "curves.js",
+    "preview.js",
+>>>>>>> 9e88abb (The phone: a swipe over a taught pad scrolls, the Ask panel rises from the lower edge, an example is seen before it is removed)
     "card.js",
     "teach_panel.js",
     "ask_panel.js",
     "adapt_panel.js",
     "mistakes_panel.js",
     "keep_panel.js",
+    "dock.js",
     "view.js",
     "entry.js",
 )
+
+
+_STYLES = ("base.css", "palette.css", "sketchpad.css", "cards.css", "ask.css")
 
 
 @functools.cache
@@ -49,7 +58,7 @@ def _script() -> str:
     constants = {
         "STRINGS": STRINGS,
         "SETS": example_sets(),
-        "STYLE": asset("base.css") + asset("sketchpad.css"),
+        "STYLE": "".join(map(asset, _STYLES)),
         "DOCUMENT": {"VERSION": VERSION, "LIMITS": PAGE_LIMITS, "PICTURE": PICTURE_PATTERN},
     }
     return script_of("SKETCH_CONSTANTS", constants, *_SCRIPTS)

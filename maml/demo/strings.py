@@ -13,8 +13,8 @@ from maml.sessions.document import Language
 _EN = {
     # the page
     "title": "MAML Sketchpad",
-    "tagline": "Draw a few symbols that nobody has taught it. A meta-learned network adapts to "
-    "them in a handful of gradient steps and names every further drawing while you draw.",
+    "tagline": "Draw a few symbols it has never seen. A meta-learned network adapts to them in a "
+    "few gradient steps and names what you draw next.",
     "tab_draw": "Draw",
     "tab_train": "Train",
     "other_language": "中文",
@@ -35,8 +35,8 @@ _EN = {
     "cleared_all": "All cleared. Undo brings everything back.",
     # teach
     "teach": "Teach",
-    "teach_note": "Draw each symbol once; a second and a third drawing help. What stands on a pad "
-    "counts at once. Pictures can be added, pasted or dropped onto a card.",
+    "teach_note": "Draw each symbol once; a second and a third drawing help. Pictures can be "
+    "added, pasted or dropped onto a card.",
     "symbol_name": "Symbol {letter}",
     "add_symbol": "Add symbol",
     "remove": "Remove {name}",
@@ -46,6 +46,11 @@ _EN = {
     "clear_one": "Clear {name}",
     "another": "Another",
     "another_of": "Another example of {name}",
+    "one_drawing": "1 drawing",
+    "drawings": "{drawings} drawings",
+    "tap_to_draw": "Tap to draw",
+    "show_example": "Example {number} of {name}",
+    "close": "Close",
     "remove_example": "Remove example {number} of {name}",
     "removed_example": "Example {number} of {name} removed. Undo brings it back.",
     "example_of": "Drawing {number} of {name}",
@@ -55,6 +60,7 @@ _EN = {
     "added_picture": "Picture added to {name}.",
     # ask
     "ask": "Ask",
+    "close_ask": "Close Ask",
     "query_pad": "Drawing pad for the new drawing",
     "query_hint": "Draw here",
     "clear": "Clear",
@@ -66,8 +72,7 @@ _EN = {
     "missing_query": "Ready. Draw something to ask about.",
     "show_all": "Show all {count}",
     "show_fewer": "Show the likeliest",
-    "teach_hint": "Wrong? Press ✓ beside the right name, or + for a new symbol: "
-    "the drawing becomes its example.",
+    "teach_hint": "Wrong? Press ✓ at the right name, or + for a new symbol.",
     "this_is": "This is a {name}",
     "new_symbol_of_it": "This is a new symbol",
     "taught": "Now an example of {name}.",
@@ -194,8 +199,7 @@ _ZH = {
     "clear_all": "全部清空",
     "cleared_all": "已全部清空。撤销可恢复。",
     "teach": "教它",
-    "teach_note": "每个符号画一次即可，多画两三次更准。画板上的内容立即生效。"
-    "也可以把图片添加、粘贴或拖到卡片上。",
+    "teach_note": "每个符号画一次即可，多画两三次更准。也可以把图片添加、粘贴或拖到卡片上。",
     "symbol_name": "符号 {letter}",
     "add_symbol": "添加符号",
     "remove": "移除 {name}",
@@ -205,6 +209,11 @@ _ZH = {
     "clear_one": "清除 {name} 的画板",
     "another": "再画一个",
     "another_of": "再画一个 {name}",
+    "one_drawing": "1 幅画",
+    "drawings": "{drawings} 幅画",
+    "tap_to_draw": "轻点后可画",
+    "show_example": "{name} 的第 {number} 个示例",
+    "close": "关闭",
     "remove_example": "移除 {name} 的第 {number} 个示例",
     "removed_example": "已移除 {name} 的第 {number} 个示例。撤销可恢复。",
     "example_of": "{name} 的第 {number} 幅",
@@ -213,6 +222,7 @@ _ZH = {
     "add_picture": "为 {name} 添加图片",
     "added_picture": "已为 {name} 添加图片。",
     "ask": "问它",
+    "close_ask": "收起“问它”",
     "query_pad": "新图的画板",
     "query_hint": "在这里画",
     "clear": "清除",
@@ -224,7 +234,7 @@ _ZH = {
     "missing_query": "准备好了，画点什么来问它吧。",
     "show_all": "显示全部 {count} 个",
     "show_fewer": "只显示最可能的",
-    "teach_hint": "认错了？按正确名称旁的 ✓，或按 + 新建符号：这幅画就成为它的示例。",
+    "teach_hint": "认错了？按正确名称旁的 ✓，或按 + 新建符号。",
     "this_is": "这是 {name}",
     "new_symbol_of_it": "这是一个新符号",
     "taught": "已成为 {name} 的示例。",

@@ -17,7 +17,6 @@ const SketchAdaptPanel = (() => {
         "aria-label": t("steps"), oninput: () => this.slide(actions, true),
         onchange: () => this.slide(actions, false) });
       this.stepsOut = el("output", { class: "steps-out" });
-      this.timing = el("p", { class: "note timing" });
       const figures = Object.keys(SIZES).map((name) => {
         const svg = makeSvg("svg", { class: "chart" });
         const [width, height] = SIZES[name];
@@ -26,10 +25,10 @@ const SketchAdaptPanel = (() => {
         return el("figure", { class: "curve " + name }, el("figcaption", { text: t(name) }), svg);
       });
       this.node = el("section", { class: "panel adapt", "aria-label": t("adaptation") },
-        el("h2", { text: t("adaptation") }),
-        el("label", { class: "slider" }, el("span", { text: t("steps") }), this.steps,
-          this.stepsOut),
-        this.timing, el("div", { class: "curves" }, ...figures));
+        el("div", { class: "adapt-head" }, el("h2", { text: t("adaptation") }),
+          el("label", { class: "slider" }, el("span", { text: t("steps") }), this.steps,
+            this.stepsOut)),
+        el("div", { class: "curves" }, ...figures));
     }
 
     slide(actions, moving) {
@@ -54,14 +53,11 @@ const SketchAdaptPanel = (() => {
     }
 
     draw(doc, answer) {
-      const { t } = this;
       const curve = answer?.trajectory ?? null;
       if (curve !== this.drawn) this.drawSupport(curve);
       this.drawn = curve;
       if (answer?.path) this.drawPath(doc, answer);
       else this.curve_path.clear();
-      say(this.timing, curve ? t("timing", { adapted: Math.round(answer.adapted_ms),
-        answered: Math.round(answer.answered_ms) }) : t("curves_empty"));
     }
 
     drawSupport(curve) {

@@ -61,19 +61,41 @@ const SketchAskPanel = (() => {
       this.mark = el("span", { class: "mark", "aria-hidden": "true" });
       this.unknown.bar.append(this.mark);
       this.teachHint = el("p", { class: "hint", text: t("teach_hint") });
+      this.shut = button(t("close_ask"), { glyph: "close", kind: "icon quiet shut",
+        onclick: () => this.close() });
       this.node = el("section", { class: "panel ask", "aria-label": t("ask") },
-        el("h2", { text: t("ask") }),
         el("div", { class: "ask-grid" },
+          el("div", { class: "panel-head" }, el("h2", { text: t("ask") }), this.shut),
+          this.answer,
           el("div", { class: "pad-frame" }, this.canvas, this.hint),
-          el("div", { class: "ask-side" }, this.answer,
+          el("div", { class: "ask-tools" },
             el("figure", { class: "seen" }, this.ink,
               el("figcaption", { text: t("network_sees") })),
-            this.clear)),
-        this.list, this.more, this.unknown.node, this.teachHint);
+            this.clear),
+          el("div", { class: "bars" }, this.list, this.more, this.unknown.node, this.teachHint)));
+      // On a phone the panel rises from the lower edge; its place on the page keeps its room.
+      this.slot = el("div", { class: "ask-slot" }, this.node);
       this.pad = new SketchPads.Pad(this.canvas, {
         onStroke: (points) => actions.stroke(null, points),
         onLive: (points) => actions.live(points),
       });
+    }
+
+    get isOpen() {
+      return this.node.parentNode !== this.slot;
+    }
+
+    open(root) {
+      this.slot.style.minHeight = this.slot.offsetHeight + "px";
+      root.append(this.node);
+      root.classList.add("asking");
+    }
+
+    close() {
+      if (!this.isOpen) return;
+      this.node.parentNode.classList.remove("asking");
+      this.slot.append(this.node);
+      this.slot.style.minHeight = "";
     }
 
     show(doc) {
@@ -97,8 +119,26 @@ const SketchAskPanel = (() => {
       this.teachHint.classList.toggle("unseen", !doc.query.length);
     }
 
+    /** What keeps the answer away, such as a lost connection; null: nothing any more. */
+    trouble(text) {
+      this.kept = text;
+      this.showAnswer(this.doc, this.shown);
+    }
+
+    /** The answer in a few words, or what is missing for one. */
+    get told() {
+      return [this.winner.textContent, this.sure.textContent].filter(Boolean).join("  ");
+    }
+
     showWinner(asked, shares, answer) {
       const { t, doc } = this;
+      this.answer.classList.toggle("bad", Boolean(this.kept));
+      if (this.kept) {
+        this.answer.classList.add("quiet");
+        say(this.winner, this.kept);
+        say(this.sure, "");
+        return;
+      }
       this.answer.classList.toggle("quiet", !shares);
       if (shares) {
         const { winner } = answer;

@@ -2,15 +2,12 @@
 const SketchCard = (() => {
   "use strict";
 
-  const { el, set, label } = Dom;
-  const { icon, button } = SketchIcons;
+  const { el, set, say, label } = Dom;
+  const { button } = SketchIcons;
   const { LIMITS, drawingCount } = SketchDocument;
   const THUMB = 44; // CSS pixels
-  const HUES = [212, 28, 150, 330, 48, 265, 190, 0, 95, 300];
 
-  const colourOf = (id, alpha = 1) =>
-    `hsl(${HUES[(id - 1) % HUES.length]} var(--hue-strength) ` +
-    `calc(var(--hue-light) + ${Math.floor((id - 1) / HUES.length) * 10}%) / ${alpha})`;
+  const colourOf = (id) => `var(--symbol-${1 + (id - 1) % LIMITS.symbols})`;
 
   /** A canvas whose ink is painted when it is new. */
   function showInk(canvas, ink) {
@@ -51,6 +48,9 @@ const SketchCard = (() => {
         onclick: () => actions.keepPad(id) });
       this.canvas = el("canvas", { role: "img", class: "pad" });
       this.ink = el("canvas", { class: "ink", title: t("network_sees"), "aria-hidden": "true" });
+      this.awake = el("span", { class: "pad-state", "aria-hidden": "true",
+        text: t("tap_to_draw") });
+      this.count = el("span", { class: "count" });
       this.examples = el("div", { class: "examples" });
       this.file = el("input", { type: "file", accept: "image/*", multiple: true, hidden: true,
         tabindex: "-1", onchange: () => {
@@ -71,13 +71,15 @@ const SketchCard = (() => {
           actions.addPictures(id, [...event.dataTransfer.files]);
         } },
         el("div", { class: "card-head" }, el("span", { class: "dot" }), this.name, this.remove),
-        el("div", { class: "pad-frame" }, this.canvas, this.ink),
+        el("div", { class: "pad-frame" }, this.canvas, this.ink, this.awake,
+          el("p", { class: "hint", text: t("query_hint") })),
         el("div", { class: "pad-foot" }, this.another, this.clear),
-        this.examples,
+        this.count, this.examples,
         el("div", { class: "card-foot" }, this.earlier, this.picture, this.later, this.file));
       this.node.style.setProperty("--symbol", colourOf(id));
       this.pad = new SketchPads.Pad(this.canvas, {
         onStroke: (points) => actions.stroke(id, points),
+        rests: true,
       });
     }
 
@@ -89,7 +91,9 @@ const SketchCard = (() => {
       this.clear.disabled = this.another.disabled = !symbol.pad.length;
       this.earlier.disabled = index === 0;
       this.later.disabled = index === count - 1;
-      this.node.classList.toggle("taught", drawingCount(symbol) > 0);
+      const drawings = drawingCount(symbol);
+      this.node.classList.toggle("taught", drawings > 0);
+      say(this.count, this.context.t(drawings === 1 ? "one_drawing" : "drawings", { drawings }));
       if (old?.examples !== symbol.examples || old.name !== symbol.name) this.showExamples();
       this.showInks();
     }
@@ -112,16 +116,15 @@ const SketchCard = (() => {
     }
 
     showExamples() {
-      const { t, actions } = this.context;
+      const { t } = this.context;
       const { examples, name } = this.symbol;
       const had = [...this.examples.children].indexOf(document.activeElement);
       this.tiles = examples.map((drawing, index) => {
         const picture = el("canvas", { class: "thumb" });
-        const ink = el("canvas", { class: "thumb ink", "data-seen": "no" });
+        const ink = el("canvas", { class: "ink", "data-seen": "no" });
         const node = el("button", { type: "button", class: "tile",
-          onclick: () => actions.removeExample(this.id, index) },
-          picture, ink, el("span", { class: "cross", "aria-hidden": "true" }, icon("close")));
-        label(node, t("remove_example", { number: index + 1, name }));
+          onclick: () => this.context.preview.show(this.symbol, index) }, picture, ink);
+        label(node, t("show_example", { number: index + 1, name }));
         SketchPads.paintThumbnail(picture, drawing, THUMB);
         return { node, ink, drawing, picture };
       });

@@ -54,5 +54,12 @@ const Dom = (() => {
     document.head.append(style);
   }
 
-  return { el, set, say, label, addStyle };
+  /** Call back with an element of another part of the page, as soon as it is there. */
+  function whenThere(selector, callback) {
+    const node = document.querySelector(selector);
+    if (node) callback(node);
+    else requestAnimationFrame(() => whenThere(selector, callback));
+  }
+
+  return { el, set, say, label, addStyle, whenThere };
 })();

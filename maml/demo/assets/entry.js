@@ -82,13 +82,9 @@
     line.ask(question(doc));
   }
 
-  let inTrouble = false;
-
   /** Say why there is no answer; null: there is one again. */
   function trouble(problems) {
-    if (problems) view.message(worded(problems), "bad");
-    else if (inTrouble) view.message("");
-    inTrouble = problems !== null;
+    view.ask.trouble(problems && worded(problems));
     if (problems?.some((one) => one.code === "weights_gone")) {
       lostWeights = props.weights;
       ask();
@@ -126,7 +122,8 @@
       history = { ...history, present: D.setSteps(now(), news.steps) };
       view.show(now(), flags());
     }
-    if (news.problems.length) view.message(worded(news.problems), "bad");
+    if (news.problems.length) view.message(worded(news.problems), "bad", "drawings");
+    else view.dock.over("drawings");
     view.showAnswer(answer);
     root.dataset.answered = String(news.revision);
     readOn(news);
@@ -267,17 +264,19 @@
       SketchServer.check(question(doc), show, checking.signal);
     },
     exportNetwork: async () => {
-      view.message(t("exporting"));
+      view.message(t("exporting"), "", "export");
       const { file, problems } = await SketchServer.exported(question(now()));
       if (file) SketchStorage.offerFile("adapted-network.zip", file);
-      view.message(problems ? worded(problems) : "", problems ? "bad" : "");
+      view.dock.over("export");
+      if (problems) view.message(worded(problems), "bad");
     },
+    toggleAsk: () => view.toggleAsk(),
     switchLanguage: () => {
       language = language === "en" ? "zh" : "en";
       SketchStorage.keepLanguage(language);
       raise();
       tellLanguage();
-      root.querySelector("[lang]")?.focus();
+      document.querySelector(".maml-header button").focus();
     },
   };
 

@@ -3,6 +3,8 @@ const SketchIcons = (() => {
   "use strict";
 
   const PATHS = {
+    ask: "M4 20l4-1L20 7l-3-3L5 16zM14 7l3 3",
+    play: "M7 5l12 7-12 7z",
     plus: "M12 5v14M5 12h14",
     close: "M6 6l12 12M18 6L6 18",
     undo: "M9 5L4 10l5 5M4 10h10a5 5 0 0 1 0 10h-4",

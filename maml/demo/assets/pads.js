@@ -5,6 +5,9 @@ const SketchPads = (() => {
   const { SIZE } = SketchDocument;
   let penSeen = false; // from then on a touch is a palm
   let drawingNow = null; // one stroke at a time on the whole page
+  let awake = null; // the pad with strokes on it that a finger goes on drawing on
+  const REST_AFTER = 3000; // milliseconds from the end of a stroke
+  const TAP = 10; // CSS pixels that a finger may move in a tap
 
   /** A colour of the page; a canvas that is not on it yet has none of its own. */
   function colour(canvas, name) {
@@ -82,6 +85,9 @@ const SketchPads = (() => {
    * options.onStroke(points) gets each finished stroke, in units of the document; options.onLive
    * (points) gets the unfinished one as it grows.  A stroke that leaves the pad ends at its edge,
    * and a new one begins where the pen comes back.
+   *
+   * With options.rests, a pad with strokes on it soon rests: a finger that moves over it scrolls the
+   * page, and a tap wakes it.  Mouse and pen always draw.
    */
   class Pad {
     constructor(canvas, options) {
@@ -97,20 +103,53 @@ const SketchPads = (() => {
       listen("pointercancel", this.up);
       listen("lostpointercapture", this.up);
       canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-      canvas.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
+      canvas.addEventListener("touchstart", (event) => {
+        if (!this.resting) event.preventDefault();
+      }, { passive: false });
       this.resizing = new ResizeObserver(() => this.repaint());
       this.resizing.observe(canvas);
     }
 
     forget() {
       this.resizing.disconnect();
+      clearTimeout(this.restSoon);
       if (drawingNow === this) drawingNow = null;
+      if (awake === this) awake = null;
     }
 
     show(strokes) {
       if (strokes === this.strokes && !this.points) return;
       this.strokes = strokes;
       this.repaint();
+      this.showRest();
+    }
+
+    get resting() {
+      return Boolean(this.options.rests) && this.strokes.length > 0 && awake !== this;
+    }
+
+    wake() {
+      const before = awake;
+      awake = this;
+      if (before !== this) before?.showRest();
+      this.showRest();
+      this.restLater();
+    }
+
+    rest() {
+      if (awake !== this) return;
+      awake = null;
+      this.showRest();
+    }
+
+    restLater() {
+      clearTimeout(this.restSoon);
+      this.restSoon = setTimeout(() => (this.points ? this.restLater() : this.rest()), REST_AFTER);
+    }
+
+    showRest() {
+      const drawn = this.options.rests && awake === this ? "awake" : "drawn";
+      this.canvas.dataset.pad = !this.strokes.length ? "empty" : this.resting ? "resting" : drawn;
     }
 
     repaint() {
@@ -138,8 +177,15 @@ const SketchPads = (() => {
 
     down(event) {
       if (event.pointerType === "mouse" && event.button !== 0) return;
-      if (event.pointerType === "pen") penSeen = true;
+      if (event.pointerType === "pen" && !penSeen) {
+        penSeen = true;
+        document.documentElement.classList.add("pen-seen"); // a pen never scrolls the page
+      }
       if (event.pointerType === "touch" && penSeen) return;
+      if (event.pointerType === "touch" && this.resting) {
+        this.tap = { pointer: event.pointerId, x: event.clientX, y: event.clientY };
+        return;
+      }
       if (drawingNow) {
         if (event.pointerType !== "pen" || drawingNow.kind !== "touch") return;
         drawingNow.abandon(); // the palm came down before the pen
@@ -151,6 +197,7 @@ const SketchPads = (() => {
       this.pointer = event.pointerId;
       this.kind = event.pointerType;
       drawingNow = this;
+      if (this.options.rests) this.wake();
       this.extend(this.place(event));
       this.repaint();
       this.options.onLive?.(this.points);
@@ -192,7 +239,15 @@ const SketchPads = (() => {
     }
 
     up(event) {
+      const { tap } = this;
+      this.tap = null;
+      if (tap?.pointer === event.pointerId && event.type === "pointerup" &&
+          Math.hypot(event.clientX - tap.x, event.clientY - tap.y) < TAP) {
+        this.wake();
+        return;
+      }
       if (event.pointerId !== this.pointer) return;
+      if (this.options.rests) this.restLater();
       this.pointer = this.before = null;
       if (drawingNow === this) drawingNow = null;
       this.finish();
@@ -205,6 +260,11 @@ const SketchPads = (() => {
       this.repaint();
     }
   }
+
+  // Whoever touches the page elsewhere has done with the pad.
+  document.addEventListener("pointerdown", (event) => {
+    if (awake && event.target !== awake.canvas) awake.rest();
+  }, true);
 
   /** Where the way from a point inside the pad to one outside crosses the pad's edge. */
   function edge([ix, iy], [ox, oy]) {

@@ -6,7 +6,7 @@
 const SketchView = (() => {
   "use strict";
 
-  const { el, say } = Dom;
+  const { el } = Dom;
   const { button } = SketchIcons;
 
   class Toolbar {
@@ -17,14 +17,10 @@ const SketchView = (() => {
       this.undo = tool("undo", "undo", "foldable", actions.undo);
       this.redo = tool("redo", "redo", "foldable", actions.redo);
       this.clearAll = tool("clear_all", "erase", "", actions.clearAll);
-      const language = button(t("other_language_name"), { text: t("other_language"), kind: "quiet",
-        onclick: actions.switchLanguage });
-      language.lang = t("other_language_code");
       this.node = el("div", { class: "tools", role: "toolbar", "aria-label": t("tools") },
         el("span", { class: "group" }, chooser, tool("load_example", "spark", "primary",
           () => actions.loadSet(chooser.value))),
-        el("span", { class: "group history" }, this.undo, this.redo, this.clearAll),
-        el("span", { class: "push" }), language);
+        el("span", { class: "group history" }, this.undo, this.redo, this.clearAll));
     }
 
     show(doc, { canUndo, canRedo }) {
@@ -34,36 +30,49 @@ const SketchView = (() => {
     }
   }
 
+  /** The page's title and its language: it stands above both tabs. */
+  function showHeader(header, { t, actions }) {
+    const language = button(t("other_language_name"), { text: t("other_language"), kind: "quiet",
+      onclick: actions.switchLanguage });
+    language.lang = t("other_language_code");
+    header.replaceChildren(el("h1", { text: t("title") }), el("p", { text: t("tagline") }), language);
+  }
+
   class View {
     /** context: what every panel needs: {t, actions, inkOf}. */
     constructor(root, context, sets, language) {
-      const { t } = context;
       this.root = root;
       this.actions = context.actions;
+      this.preview = new SketchPreview.Preview(context);
+      const parts = { ...context, preview: this.preview };
       this.toolbar = new Toolbar(context, sets);
-      this.ask = new SketchAskPanel.AskPanel(context);
-      this.adapt = new SketchAdaptPanel.AdaptPanel(context);
-      this.teach = new SketchTeachPanel.TeachPanel(context);
-      this.mistakes = new SketchMistakesPanel.MistakesPanel(context);
-      this.keep = new SketchKeepPanel.KeepPanel(context);
-      this.status = el("p", { class: "status", role: "status" });
-      this.right = el("div", { class: "column right" }, this.ask.node, this.adapt.node);
+      this.ask = new SketchAskPanel.AskPanel(parts);
+      this.adapt = new SketchAdaptPanel.AdaptPanel(parts);
+      this.teach = new SketchTeachPanel.TeachPanel(parts);
+      this.mistakes = new SketchMistakesPanel.MistakesPanel(parts);
+      this.keep = new SketchKeepPanel.KeepPanel(parts);
+      this.dock = new SketchDock.Dock(parts);
+      this.right = el("div", { class: "column right" }, this.ask.slot, this.adapt.node);
       root.lang = language;
+      root.classList.remove("asking");
+      document.documentElement.lang = language === "zh" ? "zh-Hans" : language;
+      Dom.whenThere(".maml-header", (header) => showHeader(header, context));
       root.replaceChildren(
-        el("header", { class: "head" }, el("h1", { text: t("title") }),
-          el("p", { text: t("tagline") })),
-        this.toolbar.node,
-        el("div", { class: "layout" },
-          el("div", { class: "column left" }, this.teach.node, this.mistakes.node, this.keep.node),
-          this.right),
-        this.status);
+        el("div", { class: "frame" }, this.toolbar.node,
+          el("div", { class: "layout" },
+            el("div", { class: "column left" }, this.teach.node, this.mistakes.node, this.keep.node),
+            this.right)),
+        this.dock.node, this.preview.node);
 
       this.abort = new AbortController();
       const signal = this.abort.signal;
       document.addEventListener("keydown", (event) => this.key(event), { signal });
       document.addEventListener("paste", (event) => this.paste(event), { signal });
-      this.tall = new ResizeObserver(() =>
-        this.right.style.setProperty("--height", this.right.offsetHeight + "px"));
+      this.tall = new ResizeObserver(() => {
+        this.right.style.setProperty("--height", this.right.offsetHeight + "px");
+        // A window that has grown shows the panel beside the cards again.
+        if (!this.dock.ask.offsetParent) this.ask.close();
+      });
       this.tall.observe(this.right);
       this.themes = new MutationObserver(() => {
         this.ask.repaint();
@@ -84,9 +93,8 @@ const SketchView = (() => {
     show(doc, history) {
       this.doc = doc;
       this.toolbar.show(doc, history);
-      for (const panel of [this.teach, this.ask, this.adapt, this.mistakes, this.keep]) {
-        panel.show(doc);
-      }
+      const parts = [this.teach, this.ask, this.adapt, this.mistakes, this.keep, this.dock];
+      for (const part of parts) part.show(doc);
     }
 
     /** Bring it in line with an answer; null if there is none yet. */
@@ -94,16 +102,22 @@ const SketchView = (() => {
       this.ask.showAnswer(this.doc, answer);
       this.teach.showInks();
       this.adapt.showAnswer(this.doc, answer);
+      this.dock.showAnswer(this.ask.told, answer);
     }
 
-    message(text, kind = "") {
-      say(this.status, text);
-      this.status.className = "status " + kind;
+    message(text, kind, topic) {
+      this.dock.message(text, kind, topic);
+    }
+
+    toggleAsk() {
+      if (this.ask.isOpen) this.ask.close();
+      else this.ask.open(this.root);
     }
 
     key(event) {
-      if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
       if (!this.root.offsetParent) return; // another tab is open
+      if (event.key === "Escape") this.ask.close();
+      if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
       if (event.target instanceof Element && event.target.closest("input[type=text], textarea")) {
         return;
       }
