@@ -32,12 +32,8 @@ _SCRIPTS = (
     "pads.js",
     "storage.js",
     "server.js",
-<<<<<<< HEAD
     "chart.js",
-=======
-    "curves.js",
     "preview.js",
->>>>>>> 9e88abb (The phone: a swipe over a taught pad scrolls, the Ask panel rises from the lower edge, an example is seen before it is removed)
     "card.js",
     "teach_panel.js",
     "ask_panel.js",

@@ -129,14 +129,11 @@
     readOn(news);
   }
 
-  let reading = false;
-
   /** Many new pictures take more than one question to read. */
   function readOn(news) {
-    if (news.waiting) view.message(t("still_reading", { count: news.waiting }));
-    else if (reading && !news.problems.length) view.message("");
-    reading = news.waiting > 0;
-    if (reading && news.revision === revision) ask();
+    if (news.waiting) view.message(t("still_reading", { count: news.waiting }), "", "reading");
+    else view.dock.over("reading");
+    if (news.waiting && news.revision === revision) ask();
   }
 
   // ---- changing ------------------------------------------------------------------------------
