@@ -12,7 +12,7 @@ const SketchPreview = (() => {
       this.t = t;
       this.inkOf = inkOf;
       this.picture = el("canvas", { class: "large", role: "img" });
-      this.ink = el("canvas", { class: "ink large", role: "img", "data-seen": "no",
+      this.ink = el("canvas", { class: "large-ink", role: "img", "data-seen": "no",
         "aria-label": t("network_sees") });
       this.title = el("h2", { dir: "auto" });
       this.remove = button(" ", { glyph: "erase", text: " ", kind: "wide bad", onclick: () => {
