@@ -14,7 +14,7 @@ from PIL import Image
 from maml.model import MetaNetwork, build_model
 from maml.recipes import RECIPES
 from maml.sessions import draw_session
-from maml.sessions.answers import answer
+from maml.sessions.answers import adapt_and_classify, answer
 from maml.sessions.document import (
     Document,
     Drawing,
@@ -187,6 +187,32 @@ def test_ink_is_made_before_the_lock_is_taken(
     assert answer(asked, DrawSession(), model, arithmetic=lock)["path"]
     assert list(find_mixups(asked, DrawSession(), model, arithmetic=lock))
     assert pack_learner(asked, DrawSession(), model, arithmetic=lock)
+
+
+def test_adapting_and_answering_hold_the_lock(
+    model: MetaNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, held = threading.Lock(), []
+
+    def watched(function: Any) -> Any:
+        def watching(*args: Any, **named: Any) -> Any:
+            held.append(lock.locked())
+            return function(*args, **named)
+
+        return watching
+
+    monkeypatch.setattr(draw_session, "adapt_features", watched(draw_session.adapt_features))
+    monkeypatch.setattr(model, "features", watched(model.features))
+    asked = parsed(symbols=[{"name": "A", "examples": [{"strokes": ROUND}, {"strokes": TILTED}]},
+                            {"name": "B", "pad": CROSS}], query=BAR)  # fmt: skip
+    answer(asked, DrawSession(), model, arithmetic=lock)
+    assert len(held) == 3  # looks at the examples, adapts to them, looks at the question
+    list(find_mixups(asked, DrawSession(), model, arithmetic=lock))
+    pack_learner(asked, DrawSession(), model, arithmetic=lock)
+    symbols = [{"name": "A", "examples": [{"strokes": ROUND}]},
+               {"name": "B", "examples": [{"strokes": CROSS}]}]  # fmt: skip
+    adapt_and_classify(model, symbols, [{"strokes": BAR}], arithmetic=lock)
+    assert all(held) and not lock.locked()
 
 
 def test_the_memory_of_a_session_stays_small(
