@@ -319,17 +319,36 @@ class AdaptedTasks:
             self._support_statistics(step) if by_batch and not transductive else None,
             batch_statistics=by_batch and transductive,
         )
-        shots = self.labels.shape[1] / self.ways
-        return (logits / self.model.temperature(self.ways, shots)).softmax(dim=-1)
+        return (logits / self._temperature).softmax(dim=-1)
 
+    @torch.no_grad()
     def path_of_features(self, features: Tensor, *, transductive: bool = False) -> Tensor:
         """`probabilities` after each step, (steps + 1, tasks, m, ways), step 0 first."""
-        return torch.stack(
-            [
+        states = self.steps + 1
+        if self.model.normalisation == "batch":
+            each = [
                 self.probabilities(features, step, transductive=transductive)
-                for step in range(self.steps + 1)
+                for step in range(states)
             ]
-        )
+            return torch.stack(each)
+        # Each state of a task is run as a task of its own: one pass instead of many.
+        copies = features.repeat(states, *[1] * (features.dim() - 1))
+        logits = run_tasks(self.network, self._states, copies, batch_statistics=False)
+        return (logits / self._temperature).softmax(dim=-1).unflatten(0, (states, -1))
+
+    @cached_property
+    def _states(self) -> list[Tensor]:
+        """The path with the steps side by side, ((steps + 1) * tasks, ...) for each tensor."""
+        return [torch.cat(states) for states in zip(*self.path, strict=True)]
+
+    @cached_property
+    def _temperature(self) -> Tensor:
+        return self.model.temperature(self.ways, self.labels.shape[1] / self.ways)
+
+    @cached_property
+    def support_embeddings(self) -> Tensor:
+        """`embeddings` of the support sets after the last step."""
+        return self.embeddings(self.features, self.steps)
 
     @torch.no_grad()
     def embeddings(self, features: Tensor, step: int) -> Tensor:
@@ -465,11 +484,13 @@ class AdaptedLearner:
     @torch.no_grad()
     def unknown_terms_of_features(self, features: Tensor) -> Tensor:
         """The inputs of the "none of these" score, see `MetaNetwork.unknown_terms`."""
-        queries, support = (
-            self._tasks.embeddings(part, self.steps)[0]
-            for part in (features[None], self._tasks.features)
-        )
-        return self.model.unknown_terms(queries, support, self._tasks.labels[0])
+        tasks = self._tasks
+        queries = tasks.embeddings(features[None], self.steps)[0]
+        if self.steps == tasks.steps:
+            support = tasks.support_embeddings[0]
+        else:
+            support = tasks.embeddings(tasks.features, self.steps)[0]
+        return self.model.unknown_terms(queries, support, tasks.labels[0])
 
     def state_dict(self) -> dict[str, Tensor]:
         """The adapted tensors of the task network by name, for safetensors."""

@@ -110,7 +110,9 @@ class DrawSession:
         new = {one.key: one for one in drawings if (model, one.key) not in self.seen}
         if new:
             inks = torch.from_numpy(np.stack([self.ink(model, one) for one in new.values()]))
-            made = model.eval().features(as_ink_batch(inks))
+            if model.training:
+                model.eval()
+            made = model.features(as_ink_batch(inks))
             self.seen |= {(model, key): one.clone() for key, one in zip(new, made, strict=True)}
         for one in drawings:
             self.seen.move_to_end((model, one.key))
