@@ -49,7 +49,7 @@ _PATIENCE_SECONDS = 2.0
 """A question that has not been begun by then is refused: its page asks again."""
 _SMALL_QUESTION = 65_536
 """Bytes of a question that is read among the quick ones."""
-_QUICK_WORKERS = 2
+_QUICK_WORKERS = 1
 _SLOW_WORKERS = 2
 _CHECKS = 2
 """Checks under way at a time."""
@@ -106,7 +106,8 @@ class DrawService:
         self.memory = VisitorMemory() if memory is None else memory
         self._load_model = load_model
         self._weights = weights
-        # Small questions have threads of their own, so that they never wait for large ones.
+        # Small questions have a thread of their own, so that they never wait for large ones.  One:
+        # two would only hand Python's lock to and fro.
         self._quick = ThreadPoolExecutor(_QUICK_WORKERS, "maml-answer")
         self._slow = ThreadPoolExecutor(_SLOW_WORKERS, "maml-slow")
         self._one_at_a_time = threading.Lock()
