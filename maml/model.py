@@ -83,6 +83,10 @@ class MetaNetwork(nn.Module):
         """
         return mean_cross_entropy(logits, labels)
 
+    def mean_loss(self, support_loss: float, ways: int) -> float:
+        """A support loss as a mean cross-entropy: ln(ways) where all ways are equally likely."""
+        return support_loss
+
     def rates(self, step: int, tensors: int, ways: int) -> list[Tensor]:
         """The rate of each of the task network's `tensors` at inner step `step` (0-based)."""
         return [torch.tensor(self.inner.rate)] * tensors
@@ -293,6 +297,9 @@ class SketchNet(MetaNetwork):
         each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
         counts = functional.one_hot(labels, logits.shape[2]).sum(dim=1)
         return (each.view_as(labels) / counts.gather(1, labels)).sum(dim=1)
+
+    def mean_loss(self, support_loss: float, ways: int) -> float:
+        return support_loss / ways  # the mean over classes of each class's mean
 
     def rates(self, step: int, tensors: int, ways: int) -> list[Tensor]:
         return list(self.log_rates[min(step, len(self.log_rates) - 1)].exp())

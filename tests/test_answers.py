@@ -46,8 +46,9 @@ def test_the_answer_is_that_of_the_library(model: MetaNetwork) -> None:
     assert news["path"][-1] == news["probabilities"]
     assert (news["revision"], news["symbols"]) == (7, [3, 8])
     assert [one["loss"] for one in news["trajectory"]] == pytest.approx(
-        [one.loss for one in learner.trajectory], abs=1e-4
+        [one.loss / 2 for one in learner.trajectory], abs=1e-4
     )
+    assert news["trajectory"][0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert [one["accuracy"] for one in news["trajectory"]] == [
         one.accuracy for one in learner.trajectory
     ]
@@ -99,7 +100,26 @@ def test_too_few_symbols_or_no_question_give_no_answer(model: MetaNetwork) -> No
 def test_without_a_wish_the_trained_number_of_steps_is_taken(model: MetaNetwork) -> None:
     news = answer(parsed(steps=None), DrawSession(), model)
     assert news["steps"] == model.inner.evaluation_steps == len(news["trajectory"]) - 1
-    assert len(answer(parsed(steps=0), DrawSession(), model)["trajectory"]) == 1
+
+
+def test_before_the_first_step_no_symbol_is_claimed(model: MetaNetwork) -> None:
+    news = answer(parsed(steps=0, map=True), DrawSession(), model)
+    assert len(news["trajectory"]) == 1 and news["probabilities"] == [0.5, 0.5]
+    assert news["leader"] is None and news["winner"] is None and "map" not in news
+
+
+def test_the_map_is_sent_when_the_page_wants_it(model: MetaNetwork) -> None:
+    session = DrawSession()
+    asked = answer(parsed(steps=3), session, model)
+    assert "map" not in asked and len(asked["query_places"]) == 4
+    news = answer(parsed(steps=3, map=True), session, model)
+    steps, examples = len(news["map"]), len(news["map"][0])
+    assert (steps, examples) == (4, 2)
+    assert news["map"][0] == [[0, 0], [0, 0]]  # the untrained head is at chance
+    # The query is the very drawing that Cross was taught with.
+    assert news["query_places"] == asked["query_places"]
+    assert news["query_places"][-1] == pytest.approx(news["map"][-1][1], abs=0.002)
+    assert max(abs(x) for x, _ in news["map"][-1]) == 1
 
 
 def test_inks_are_sent_that_the_page_asks_for(model: MetaNetwork) -> None:

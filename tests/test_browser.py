@@ -505,11 +505,112 @@ def test_the_slider_chooses_the_steps_and_asks_again(visitor: Visitor) -> None:
     slider.focus()
     slider.press("Home")  # no step: no idea
     visitor.page.wait_for_function("document.querySelector('#answer').textContent.match(/20 ?%/)")
+    assert "every symbol is as likely" in visitor.answer()
+    assert visitor.page.locator(".row.winner").count() == 0
+    assert visitor.button("Play adaptation").is_disabled()
     slider.press("End")
     visitor.wait_for_answer("Elk")
     assert visitor.kept()["steps"] == 20
     labels = [one.get_attribute("aria-label") for one in visitor.page.locator(".chart").all()]
     assert all("20 steps" in str(label) for label in labels)
+
+
+FILMED = """() => {
+    const film = window.film = [];
+    const tick = () => {
+        const fills = [...document.querySelectorAll('.rows .fill')];
+        const dot = document.querySelector('.map circle');
+        film.push([performance.now(), fills.map((one) => Number(one.style.transform.slice(7, -1))),
+            Number(dot?.getAttribute('cx') ?? 0)]);
+        window.filming = requestAnimationFrame(tick);
+    };
+    tick(); }"""
+"""Notes each frame's bars and the first dot of the map."""
+
+
+def film(visitor: Visitor) -> list[tuple[float, list[float], float]]:
+    """What was filmed: the time, the bars and the dot, once for each change of the bars."""
+    visitor.page.evaluate("cancelAnimationFrame(window.filming)")
+    frames = visitor.page.evaluate("window.film.splice(0)")
+    return [now for before, now in zip(frames, frames[1:], strict=False) if now[1] != before[1]]
+
+
+def test_the_bars_move_from_chance_to_the_answer_as_it_adapts(visitors: MakeVisitor) -> None:
+    visitor = visitors()
+    visitor.press("Load example set")
+    visitor.wait_for_answer("Elk")
+    visitor.page.wait_for_timeout(1500)
+    visitor.page.evaluate(FILMED)
+    visitor.draw("Wealth", [[(0.2, 0.9)]])
+    visitor.page.wait_for_timeout(1500)
+    frames = film(visitor)
+    began, chance, middle = frames[0]
+    ended, known, place = frames[-1]
+    assert chance == pytest.approx([0.2] * 5, abs=0.02) and known[4] > 0.9
+    assert 300 < ended - began < 900 and len(frames) > 5
+    assert place != pytest.approx(middle, abs=3)
+    # On request it is played again, more slowly.
+    visitor.page.evaluate(FILMED)
+    visitor.press("Play adaptation")
+    visitor.page.wait_for_timeout(2600)
+    frames = film(visitor)
+    assert frames[0][1] == pytest.approx([0.2] * 5, abs=0.02) and frames[-1][1] == known
+    assert frames[-1][0] - frames[0][0] > 1000
+    # Another stroke of the question changes nothing that was learnt: nothing is replayed.
+    visitor.page.evaluate(FILMED)
+    visitor.draw("the new drawing", [[(0.5, 0.5), (0.5, 0.6)]])
+    visitor.page.wait_for_timeout(800)
+    assert all(frame[1] != pytest.approx([0.2] * 5, abs=0.02) for frame in film(visitor))
+
+
+def test_who_wants_no_motion_sees_the_answer_at_once(visitors: MakeVisitor) -> None:
+    visitor = visitors(reduced_motion="reduce")
+    visitor.press("Load example set")
+    visitor.wait_for_answer("Elk")
+    visitor.page.wait_for_timeout(300)
+    visitor.page.evaluate(FILMED)
+    visitor.press("Play adaptation")
+    visitor.page.wait_for_timeout(500)
+    assert film(visitor) == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (1920, 1080)])
+def test_question_answer_and_adaptation_fit_on_one_screen(
+    visitors: MakeVisitor, width: int, height: int
+) -> None:
+    visitor = visitors(viewport={"width": width, "height": height})
+    visitor.press("Load example set")
+    visitor.wait_for_answer("Elk")
+    page = visitor.page
+    page.wait_for_selector(".map[role=img]")
+    assert page.evaluate("scrollY") == 0
+    dock = page.locator(".dock").bounding_box()
+    assert dock["y"] + dock["height"] == height
+    for one in (".ask canvas.pad", "#answer", ".ask .rows", ".row.unknown", ".figures", ".slider"):
+        box = page.locator(one).first.bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= dock["y"], one
+    assert page.locator(".maml-header").bounding_box()["height"] < 120
+    boxes = [one.bounding_box() for one in page.locator(".panel").all()]
+    right = max(box["x"] + box["width"] for box in boxes)
+    assert width - right < 60  # the window is used whole
+    labels = page.locator(".curve_loss .chart").get_attribute("aria-label")
+    assert "from 1.6 to" in labels  # the mean cross-entropy of five symbols at chance is ln 5
+
+
+def test_visiting_train_and_coming_back_moves_nothing(visitors: MakeVisitor) -> None:
+    visitor = visitors(viewport={"width": 1366, "height": 768})
+    visitor.press("Load example set")
+    visitor.wait_for_answer("Elk")
+    visitor.page.wait_for_timeout(1500)
+    places = """() => [...document.querySelectorAll('.panel, .pad, .maml-header, .dock, .tools')]
+        .map((one) => Object.values(one.getBoundingClientRect().toJSON()))"""
+    before = visitor.page.evaluate(places)
+    visitor.page.get_by_role("tab", name="Train").click()
+    visitor.page.locator(".maml-header").get_by_role("button", name="切换到中文").wait_for()
+    visitor.page.wait_for_timeout(800)
+    visitor.page.get_by_role("tab", name="Draw").click()
+    visitor.page.wait_for_timeout(500)
+    assert [one for one in visitor.page.evaluate(places) if any(one)][: len(before)] == before
 
 
 def test_the_network_is_seen_beside_each_drawing(visitor: Visitor) -> None:

@@ -48,6 +48,9 @@ _LAUNCH: dict[str, Any] = {
         .gradio-container .tabs { gap: 0 !important; }
         .gradio-container .tab-wrapper { height: 48px !important; padding: 0 !important; }
         .gradio-container button[role=tab] { min-height: 44px; min-width: 44px; }
+        .gradio-container button[role=tab].selected { color: #2f5fd0; }
+        .dark .gradio-container button[role=tab].selected,
+        .gradio-container.dark button[role=tab].selected { color: #7fa2ff; }
         .gradio-container footer :is(button, a) { min-height: 44px; min-width: 44px; }
     """,
 }

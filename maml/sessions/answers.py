@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from maml.adapt import AdaptationStep
+from maml.adapt import AdaptedLearner
 from maml.model import MetaNetwork
 from maml.sessions.document import (
     VERSION,
@@ -60,10 +61,13 @@ def answer(
           ``problems``, coded; ``waiting``, how many drawings the budget did not reach and the
           answer leaves out.  To ask again answers with more of them.
         * With a query: ``query_ink``.
-        * With two symbols: their ids as ``symbols``, ``threshold``, ``trajectory``,
-          ``adapted_ms``, ``answered_ms``.
+        * With two symbols: their ids as ``symbols``, ``shots`` of each, ``threshold``,
+          ``trajectory``, ``adapted_ms``, ``answered_ms``.
         * With both: ``probabilities`` in the order of ``symbols``; ``path``, the same after each
-          step; ``unknown``; ``leader`` and ``winner``, ids.  No winner means none of these.
+          step; ``unknown``; ``leader`` and ``winner``, ids.  No winner means none of these; before
+          the first step there is no leader either.
+        * With a step taken: ``query_places`` on the map after each step, and ``map`` if the page
+          wants it: those of all examples, symbol by symbol, see `DrawingMap`.
     """
     began = time.perf_counter()
     symbols, problems, waiting = session.sound(document, model, budget)
@@ -89,17 +93,25 @@ def answer(
         adapted = time.perf_counter()
         news |= {
             "symbols": [symbol.id for symbol in symbols],
+            "shots": [len(symbol.drawings) for symbol in symbols],
             "threshold": model.unknown_threshold,
-            "trajectory": _trajectory(learner.trajectory),
+            "trajectory": _trajectory(learner),
             "adapted_ms": 1000 * (adapted - began),
         }
+        # A map of answers that are all alike would show the noise of rounding.
+        mapped = steps > 0 and all(math.isfinite(one.loss) for one in learner.trajectory)
+        if mapped and document.wants_map:
+            news["map"] = _places(session.map(learner, symbols).places)
         if document.query is not None:
             query = session.features(model, [document.query])
             path = learner.path_of_features(query)[:, 0]
             unknown = float(learner.unknown_of_features(query)[0])
             news["path"] = [_rounded(row) for row in path.tolist()]
             if path[-1].isfinite().all() and math.isfinite(unknown):
-                leader = symbols[int(path[-1].argmax())].id
+                if mapped:
+                    news["query_places"] = _places(session.map(learner, symbols).place(path))
+                # Before the first step every symbol is as likely as the next: none is claimed.
+                leader = symbols[int(path[-1].argmax())].id if steps else None
                 news |= {
                     "probabilities": news["path"][-1],
                     "unknown": round(unknown, 4),
@@ -136,8 +148,8 @@ def adapt_and_classify(
 
     Returns:
         ``names``; ``answers``, one a query: ``name`` (the likeliest symbol, or None for none of
-        these), ``probabilities`` in the order of `names`, ``unknown``; ``trajectory``: ``loss`` and
-        ``accuracy`` on the examples, step 0 first.
+        these), ``probabilities`` in the order of `names`, ``unknown``; ``trajectory``: ``loss``
+        (mean cross-entropy) and ``accuracy`` on the examples, step 0 first.
 
     Raises:
         Refusal: says what is wrong with the input.
@@ -176,7 +188,7 @@ def adapt_and_classify(
                 strict=True,
             )
         ],
-        "trajectory": _trajectory(learner.trajectory),
+        "trajectory": _trajectory(learner),
     }
 
 
@@ -219,8 +231,19 @@ def _encode(ink: NDArray[np.float32]) -> str:
     return base64.b64encode(np.rint(ink * 255).astype(np.uint8).tobytes()).decode()
 
 
-def _trajectory(steps: Iterable[AdaptationStep]) -> list[dict[str, float | None]]:
-    return [{"loss": _finite(one.loss, 5), "accuracy": _finite(one.accuracy, 5)} for one in steps]
+def _trajectory(learner: AdaptedLearner) -> list[dict[str, float | None]]:
+    return [
+        {
+            "loss": _finite(learner.model.mean_loss(one.loss, learner.ways), 5),
+            "accuracy": _finite(one.accuracy, 5),
+        }
+        for one in learner.trajectory
+    ]
+
+
+def _places(places: Tensor) -> list[Any]:
+    rounded: list[Any] = (places * 1000).round().div(1000).tolist()
+    return rounded
 
 
 def _rounded(row: Iterable[float]) -> list[float | None]:

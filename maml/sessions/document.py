@@ -174,6 +174,7 @@ class Document:
         language: of the page.
         unseen: drawings whose ink the page does not have yet, as (symbol's id, place among its
             drawings).
+        wants_map: whether the page lacks the examples' places on the map.
     """
 
     symbols: tuple[Symbol, ...]
@@ -182,6 +183,7 @@ class Document:
     revision: int = 0
     language: Language = "en"
     unseen: tuple[tuple[int, int], ...] = ()
+    wants_map: bool = False
 
 
 # ---- checking ----------------------------------------------------------------------------------
@@ -224,6 +226,7 @@ def parse_document(value: object, known: Known | None = None) -> Document:
         revision=_whole(document.get("revision", 0), "revision", 0, LARGEST_NUMBER),
         language=cast(Language, language),
         unseen=tuple(_unseen(one) for one in unseen),
+        wants_map=document.get("map") is True,
     )
 
 

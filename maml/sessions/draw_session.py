@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from maml.data.episodes import as_ink_batch
 from maml.drawing import INK_SIZE
 from maml.model import MetaNetwork
 from maml.sessions.document import Document, Drawing, Symbol
+from maml.sessions.drawing_map import DrawingMap
 from maml.sessions.refusal import Refusal
 
 _KEPT_LEARNERS = 2
@@ -55,6 +57,7 @@ class DrawSession:
         inks: pictures (28, 28) by framing and content of a drawing; for a picture that gives none,
             the refusal's record.
         seen: `MetaNetwork.features` of a drawing by network and content.
+        maps: where drawings lie, by adapted learner.
         learners: adapted learners by network, steps and content of all drawings.
         kept: how many drawings are remembered; `sound` fits it to the document.
     """
@@ -64,6 +67,7 @@ class DrawSession:
     )
     seen: OrderedDict[tuple[MetaNetwork, bytes], Tensor] = field(default_factory=OrderedDict)
     learners: OrderedDict[tuple[Any, ...], AdaptedLearner] = field(default_factory=OrderedDict)
+    maps: WeakKeyDictionary[AdaptedLearner, DrawingMap] = field(default_factory=WeakKeyDictionary)
     kept: int = 500
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -148,6 +152,15 @@ class DrawSession:
         else:
             self.learners.move_to_end(key)
         return learner
+
+    def map(self, learner: AdaptedLearner, symbols: Sequence[Symbol]) -> DrawingMap:
+        """The map of these symbols' drawings, which the learner was adapted to."""
+        found = self.maps.get(learner)
+        if found is None:
+            drawings = [drawing for symbol in symbols for drawing in symbol.drawings]
+            features = self.features(learner.model, drawings)
+            found = self.maps[learner] = DrawingMap(learner.path_of_features(features))
+        return found
 
     def sound(
         self, document: Document, model: MetaNetwork, budget: InkBudget = ANY_INK

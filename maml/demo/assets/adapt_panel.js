@@ -1,10 +1,12 @@
-/* How the network adapts: the number of steps, and a curve for each thing that changes with them. */
+/* How the network adapts: the number of steps, a curve for each thing that changes with them, and a
+ * map of all drawings. */
 const SketchAdaptPanel = (() => {
   "use strict";
 
   const { el, say } = Dom;
   const { LIMITS } = SketchDocument;
-  const SIZES = { curve_loss: [190, 124], curve_accuracy: [190, 124], curve_path: [386, 176] };
+  const { button } = SketchIcons;
+  const SIZES = { curve_loss: [150, 112], curve_accuracy: [150, 112], curve_path: [210, 112] };
 
   const whole = (share) => Math.round(100 * share);
   const percent = (share) => whole(share) + "%";
@@ -24,11 +26,15 @@ const SketchAdaptPanel = (() => {
           format: name === "curve_loss" ? String : percent });
         return el("figure", { class: "curve " + name }, el("figcaption", { text: t(name) }), svg);
       });
+      const map = makeSvg("svg", { class: "map" });
+      this.map = new SketchDrawingMap.DrawingMap(map);
+      this.play = button(t("play"), { glyph: "play", text: t("play_short"), onclick: actions.play });
       this.node = el("section", { class: "panel adapt", "aria-label": t("adaptation") },
         el("div", { class: "adapt-head" }, el("h2", { text: t("adaptation") }),
           el("label", { class: "slider" }, el("span", { text: t("steps") }), this.steps,
-            this.stepsOut)),
-        el("div", { class: "curves" }, ...figures));
+            this.stepsOut), this.play),
+        el("div", { class: "figures" }, el("div", { class: "curves" }, ...figures),
+          el("figure", { class: "curve drawing-map" }, el("figcaption", { text: t("map") }), map)));
     }
 
     slide(actions, moving) {
@@ -48,7 +54,10 @@ const SketchAdaptPanel = (() => {
       this.shown = answer;
       cancelAnimationFrame(this.soon);
       this.soon = requestAnimationFrame(() => setTimeout(() => {
-        if (this.shown === answer) this.draw(doc, answer);
+        if (this.shown !== answer) return;
+        const { position } = this;
+        this.draw(doc, answer);
+        if (position !== undefined) this.showStep(position, false);
       }));
     }
 
@@ -58,6 +67,30 @@ const SketchAdaptPanel = (() => {
       this.drawn = curve;
       if (answer?.path) this.drawPath(doc, answer);
       else this.curve_path.clear();
+      this.drawMap(answer);
+      this.play.disabled = !curve || curve.length < 2;
+    }
+
+    drawMap(answer) {
+      if (!answer?.map) {
+        this.map.clear();
+        return;
+      }
+      const colours = answer.symbols.flatMap((id, i) =>
+        Array(answer.shots[i]).fill(SketchCard.colourOf(id)));
+      this.map.show({ places: answer.map, colours, query: answer.query_places ?? null,
+        description: this.t("map_described", { count: colours.length,
+          steps: answer.map.length - 1 }) });
+    }
+
+    /** Show how things stood after that many steps; `last` says that it was the last one. */
+    showStep(position, last) {
+      this.position = last ? undefined : position;
+      const steps = (this.drawn?.length ?? 1) - 1;
+      for (const name of Object.keys(SIZES)) {
+        this[name].mark(last ? null : position, Math.max(1, steps));
+      }
+      this.map.showStep(last ? steps : position);
     }
 
     drawSupport(curve) {
@@ -86,7 +119,7 @@ const SketchAdaptPanel = (() => {
         className: id === leader ? "line strong" : "line", dots: id === leader,
         points: path.map((row, step) => [step, row[i]]) }));
       const { points } = lines.find((line) => line.dots) ?? lines[0];
-      const name = doc.symbols.find((symbol) => symbol.id === leader)?.name ?? "?";
+      const name = doc.symbols.find((symbol) => symbol.id === (leader ?? symbols[0]))?.name ?? "?";
       const steps = points.length - 1;
       this.curve_path.show(lines.sort((a, b) => a.dots - b.dots), { xTop: Math.max(1, steps),
         yTop: 1, description: this.t("path_described", { name, from: whole(points[0][1]),

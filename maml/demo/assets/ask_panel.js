@@ -21,6 +21,12 @@ const SketchAskPanel = (() => {
       this.node = el(tag, { class: "row " + kind }, this.name, this.bar, this.share, this.teach);
     }
 
+    /** share: in [0, 1], or null. */
+    showShare(share) {
+      this.fill.style.transform = `scaleX(${share ?? 0})`;
+      say(this.share, share === null ? "" : percent(share));
+    }
+
     /** share: in [0, 1], or null; teachLabel: the accessible name of the button at its end. */
     show(id, name, share, winner, teachLabel) {
       this.id = id;
@@ -28,10 +34,9 @@ const SketchAskPanel = (() => {
       set(this.name, "title", name);
       if (id !== null) this.node.style.setProperty("--symbol", colourOf(id));
       this.node.classList.toggle("winner", winner);
-      this.fill.style.transform = `scaleX(${share ?? 0})`;
+      this.showShare(share);
       set(this.bar, "aria-label", name);
       set(this.bar, "aria-valuenow", String(Math.round(100 * (share ?? 0))));
-      say(this.share, share === null ? "" : percent(share));
       label(this.teach, teachLabel);
     }
   }
@@ -130,6 +135,18 @@ const SketchAskPanel = (() => {
       return [this.winner.textContent, this.sure.textContent].filter(Boolean).join("  ");
     }
 
+    /** Show the bars as they stood after that many steps, `last` being the last one. */
+    showStep(position, last) {
+      this.list.classList.toggle("replaying", !last);
+      const path = this.shown?.path;
+      if (!path || !this.shown.probabilities) return;
+      const shares = SketchReplay.between((step) => path[step], position, path.length - 1);
+      for (const row of this.rows) {
+        const place = this.shown.symbols.indexOf(row.id);
+        if (place >= 0) row.showShare(shares[place]);
+      }
+    }
+
     showWinner(asked, shares, answer) {
       const { t, doc } = this;
       this.answer.classList.toggle("bad", Boolean(this.kept));
@@ -140,6 +157,12 @@ const SketchAskPanel = (() => {
         return;
       }
       this.answer.classList.toggle("quiet", !shares);
+      if (shares && answer.leader === null) {
+        this.answer.classList.add("quiet");
+        say(this.winner, t("no_steps", { share: percent(answer.probabilities[0]) }));
+        say(this.sure, "");
+        return;
+      }
       if (shares) {
         const { winner } = answer;
         const name = doc.symbols.find((symbol) => symbol.id === winner)?.name ?? t("none");
@@ -182,7 +205,8 @@ const SketchAskPanel = (() => {
       set(this.more, "aria-expanded", String(this.showAll));
 
       this.unknown.show(null, t("none"), shares ? answer.unknown : null,
-        Boolean(shares) && answer.winner === null, t("new_symbol_of_it"));
+        Boolean(shares) && answer.winner === null && answer.leader !== null,
+        t("new_symbol_of_it"));
       this.unknown.teach.disabled = !doc.query.length || symbols.length >= LIMITS.symbols;
       this.mark.hidden = answer?.threshold === undefined;
       this.mark.style.left = `${100 * (answer?.threshold ?? 1)}%`;

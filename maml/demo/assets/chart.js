@@ -71,6 +71,21 @@ const Charts = (() => {
       if (order.some((group, k) => this.lines.childNodes[k] !== group)) this.lines.append(...order);
     }
 
+    /** Mark a place on the x axis with a line; null takes it away. */
+    mark(value, xTop) {
+      if (value === null || !this.axes) {
+        this.marker?.remove();
+        this.marker = null;
+        return;
+      }
+      this.marker ??= makeSvg("line", { class: "marker", y1: MARGINS.above,
+        y2: this.options.height - this.below });
+      if (!this.marker.isConnected) this.svg.append(this.marker);
+      const x = this.x(value, xTop).toFixed(1);
+      this.marker.setAttribute("x1", x);
+      this.marker.setAttribute("x2", x);
+    }
+
     x(value, top) {
       const { width } = this.options;
       return MARGINS.left + (value / (top || 1)) * (width - MARGINS.left - MARGINS.right);

@@ -29,6 +29,8 @@
   let answer = null;
   let revision = 0;
   let barrier = 0; // answers to older questions than this are stale
+  let mapped = -1; // the question whose answer brought the map of the examples
+  let map = null;
   let lastLive = 0;
   let answered = 0; // the newest revision that came back
   let askedAt = 0;
@@ -67,7 +69,7 @@
     const symbols = doc.symbols.map((symbol) => ({ id: symbol.id, name: symbol.name,
       drawings: D.drawingsOf(symbol) }));
     return { weights: weights(), document: { version: D.VERSION, revision, language, symbols,
-      query: doc.query, steps: doc.steps, unseen } };
+      query: doc.query, steps: doc.steps, unseen, map: mapped < barrier } };
   }
 
   /** The key of this page's own weights; null for the shipped ones. */
@@ -117,7 +119,11 @@
       const owner = now().symbols.find((one) => one.id === symbol);
       inks.set(textOf(D.drawingsOf(owner)[drawing]), ink);
     }
-    answer = news;
+    if (news.map) {
+      map = news.map;
+      mapped = news.revision;
+    }
+    answer = mapped < barrier ? news : { ...news, map };
     if (now().steps === null) {
       history = { ...history, present: D.setSteps(now(), news.steps) };
       view.show(now(), flags());
@@ -267,6 +273,7 @@
       view.dock.over("export");
       if (problems) view.message(worded(problems), "bad");
     },
+    play: () => view.play(),
     toggleAsk: () => view.toggleAsk(),
     switchLanguage: () => {
       language = language === "en" ? "zh" : "en";

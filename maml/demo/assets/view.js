@@ -8,6 +8,8 @@ const SketchView = (() => {
 
   const { el } = Dom;
   const { button } = SketchIcons;
+  const BRIEFLY = 500; // milliseconds that a replay takes after each new example
+  const SLOWLY = 2000; // and when it is asked for
 
   class Toolbar {
     constructor({ t, actions }, sets) {
@@ -52,6 +54,10 @@ const SketchView = (() => {
       this.mistakes = new SketchMistakesPanel.MistakesPanel(parts);
       this.keep = new SketchKeepPanel.KeepPanel(parts);
       this.dock = new SketchDock.Dock(parts);
+      this.replay = new SketchReplay.Replay((position, last) => {
+        this.ask.showStep(position, last);
+        this.adapt.showStep(position, last);
+      });
       this.right = el("div", { class: "column right" }, this.ask.slot, this.adapt.node);
       root.lang = language;
       root.classList.remove("asking");
@@ -82,6 +88,7 @@ const SketchView = (() => {
     }
 
     forget() {
+      this.replay.stop();
       this.abort.abort();
       this.themes.disconnect();
       this.tall.disconnect();
@@ -99,14 +106,25 @@ const SketchView = (() => {
 
     /** Bring it in line with an answer; null if there is none yet. */
     showAnswer(answer) {
+      this.replay.stop();
+      this.steps = (answer?.trajectory?.length ?? 1) - 1;
       this.ask.showAnswer(this.doc, answer);
       this.teach.showInks();
       this.adapt.showAnswer(this.doc, answer);
+      // What is newly taught is seen to be learnt.
+      const taught = answer?.trajectory ? JSON.stringify([answer.symbols, answer.trajectory]) : "";
+      if (taught && taught !== this.taught) this.replay.start(this.steps, BRIEFLY);
+      else this.replay.show(this.steps, true);
+      if (taught) this.taught = taught;
       this.dock.showAnswer(this.ask.told, answer);
     }
 
     message(text, kind, topic) {
       this.dock.message(text, kind, topic);
+    }
+
+    play() {
+      this.replay.start(this.steps, SLOWLY);
     }
 
     toggleAsk() {
