@@ -406,7 +406,9 @@ def _run(
     sources = {
         str(path.relative_to(copy)): path.read_bytes() for path in (copy / "maml").rglob("*.py")
     }
-    plan = {fault: chosen(known.tests(fault, sources), known.seconds, budget) for fault in sample}
+    plan = {
+        fault: chosen(fault, known.tests(fault, sources), known.seconds, budget) for fault in sample
+    }
     _check_without_fault(copy, plan, known)
     outcomes: list[tuple[Fault, str]] = []
     for number, fault in enumerate(sample, 1):
