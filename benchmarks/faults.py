@@ -246,8 +246,8 @@ def _first_line(node: Any) -> int:
 def _is_type(node: ast.stmt) -> bool:
     """Whether a statement only gives a type a name."""
     value = getattr(node, "value", None)
-    named = isinstance(value, ast.Subscript) and isinstance(value.value, ast.Name)
-    return named and ast.unparse(value.value) in {"Literal", "Callable", "Sequence", "Mapping"}
+    types = {"Literal", "Callable", "Sequence", "Mapping"}
+    return isinstance(value, ast.Subscript) and ast.unparse(value.value) in types
 
 
 def _text(node: ast.expr, **changes: Any) -> str:
