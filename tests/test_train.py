@@ -706,7 +706,7 @@ def test_older_state_that_names_no_engine_is_resumed(
         assert again == finished[-1:]
     del kept["inner"]
     save_file(tensors, state, metadata={**metadata, "settings": json.dumps(kept)})
-    with pytest.raises(CheckpointError, match="belongs to a run with other settings"):
+    with pytest.raises(CheckpointError, match="does not hold its settings"):
         run(fresh(training), small_alphabets, training, checkpoint=state, resume=True)
 
 
