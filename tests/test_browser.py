@@ -1041,3 +1041,43 @@ def test_the_example_of_the_readme_runs(app_url: str, tmp_path: Path) -> None:
         [sys.executable, str(script)], capture_output=True, text=True, check=True
     ).stdout
     assert printed.strip().endswith("cup")
+
+
+def test_the_page_asks_nobody_else_and_keeps_to_its_policy(visitors: MakeVisitor) -> None:
+    visitor = visitors()
+    page = visitor.page
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url))
+    page.add_init_script(
+        """window.violations = [];
+        addEventListener('securitypolicyviolation', (event) =>
+            window.violations.push(event.violatedDirective + ' ' + event.blockedURI));"""
+    )
+    visitor.reload()
+    visitor.press("Load example set")
+    visitor.wait_for_answer("Elk")
+    visitor.press("Find mix-ups")
+    page.locator(".verdict").first.wait_for()
+    with page.expect_download():
+        visitor.press("Download network")
+    page.get_by_role("tab", name="Train").click()
+    visitor.button("Start training").wait_for()
+    assert page.evaluate("window.violations") == []
+    own = page.url.rstrip("/")
+    assert len(asked) > 20
+    assert {url for url in asked if not url.startswith((own, "data:", "blob:"))} == set()
+
+
+def test_twenty_tabs_of_one_browser_work(visitors: MakeVisitor) -> None:
+    first = visitors()
+    context, url = first.page.context, first.page.url
+    tabs = [first, *(Visitor(context.new_page()).open(url) for _ in range(19))]
+    for tab in tabs:
+        tab.page.bring_to_front()
+        tab.press("Load example set")
+        tab.wait_for_answer("Elk")
+    tabs[0].page.bring_to_front()
+    tabs[0].press("Clear")
+    tabs[0].draw("the new drawing", CUP)
+    tabs[0].wait_for_answer("")
+    assert [error for tab in tabs[1:] for error in tab.errors] == []

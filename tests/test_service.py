@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks.browser import ROOT, free_port, start_app, stop_app
 from maml.demo.gate import ENDPOINT, OTHER, QUESTION
+from maml.demo.headers import page_headers
 from maml.sessions.memory import OfferedWeights, VisitorMemory, is_token
 
 CROSS = [[[200, 200], [800, 800]], [[800, 200], [200, 800]]]
@@ -262,6 +263,28 @@ def test_two_thousand_questions_leave_no_component_and_no_memory_behind() -> Non
     (pads, memory), (pads_after, memory_after) = json.loads(run.stdout.splitlines()[-1])
     assert pads_after == pads == 1
     assert memory_after - memory < 8e6
+
+
+def test_every_response_says_what_the_page_may_do(server: Server) -> None:
+    for method, path in (
+        ("GET", "/"),
+        ("GET", "/config"),
+        ("POST", "/sketchpad/answer"),
+        ("POST", "/gradio_api/upload"),
+        ("GET", "/nowhere"),
+    ):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.request(method, path)
+        headers = connection.getresponse().headers
+        connection.close()
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'self'" in policy and "frame-ancestors 'self';" not in policy
+        assert policy.endswith("frame-ancestors 'self'")
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "same-origin"
+    assert page_headers(on_a_space=True)["Content-Security-Policy"].endswith(
+        "frame-ancestors 'self' https://huggingface.co https://*.huggingface.co"
+    )
 
 
 # ---- the gate ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from starlette.middleware import Middleware
 import maml
 from maml.demo.draw_tab import build_draw_tab
 from maml.demo.gate import Gate
+from maml.demo.headers import Headers, page_headers
+from maml.demo.janitor import Janitor
 from maml.demo.service import DrawService
 from maml.demo.strings import STRINGS
 from maml.demo.train_results import WeightsBanner
@@ -69,6 +72,10 @@ class SketchpadApp(gr.Blocks):
         self.service = service
         self.visitors: Visitors | None = None
 
+    def get_config_file(self) -> Any:
+        """`gr.Blocks.get_config_file`; pages open no heartbeat, see `maml.demo.janitor`."""
+        return {**super().get_config_file(), "connect_heartbeat": False}
+
     def end(self) -> None:
         """End all trainings and questions at once, and remove their files."""
         self.service.close()
@@ -77,7 +84,12 @@ class SketchpadApp(gr.Blocks):
 
     def launch(self, **changes: Any) -> Any:  # type: ignore[override]
         """`gr.Blocks.launch` with the app's settings; `changes` come before them."""
-        served = {"routes": self.service.routes(), "middleware": [Middleware(Gate)]}
+        headers = page_headers(on_a_space=bool(os.environ.get("SPACE_ID")))
+        served = {
+            "routes": self.service.routes(),
+            "middleware": [Middleware(Headers, headers=headers), Middleware(Gate)],
+            "lifespan": Janitor(self, self.service.memory).lifespan,
+        }
         own = {**_LAUNCH, "app_kwargs": served}
         return super().launch(**{**own, **changes})
 
