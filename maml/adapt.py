@@ -20,7 +20,7 @@ from maml.batched import Patches, evaluation_mode, own_buffers, prepare, run_tas
 from maml.config import LARGEST_STEPS, require_whole
 from maml.data.episodes import SupportSet, as_ink_batch
 from maml.learner_file import LearnerState, read_learner, write_learner
-from maml.model import MetaNetwork
+from maml.model import MetaNetwork, require_meta_network
 
 _PICTURES_AT_ONCE = {"cpu": 200, "cuda": 8192}
 
@@ -564,10 +564,12 @@ def adapt(model: MetaNetwork, support: SupportSet, steps: int | None = None) -> 
         A learner for these symbols alone.
 
     Raises:
+        TypeError: if the model is not a `MetaNetwork`.
         ValueError: if `steps` is out of range, or the model cannot serve that many ways.
 
     Source: MAML, arXiv 1703.03400, Algorithm 1, lines 5 and 6.
     """
+    require_meta_network(model)
     steps = model.inner.evaluation_steps if steps is None else steps
     require_whole("steps", steps, 0, LARGEST_STEPS)
     device = next(model.parameters()).device

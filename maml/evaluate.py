@@ -1,42 +1,49 @@
-"""How well a model does: tasks, confidence intervals, accuracy after each inner step."""
+"""Evaluation: accuracy over many tasks, confidence intervals, accuracy after each inner step."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from maml.adapt import AdaptedLearner, adapt_features, adapt_tasks, tasks_at_once
 from maml.batched import evaluation_mode
 from maml.config import LARGEST_SEED, LARGEST_STEPS, EpisodeShape, require_whole
 from maml.data.characters import CharacterSet
-from maml.data.episodes import EpisodeSampler
-from maml.model import MetaNetwork
+from maml.data.episodes import Episode, EpisodeSampler
+from maml.data.tasks import given
+from maml.model import MetaNetwork, require_meta_network
 
 _BATCH = 512
+Classifier = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(support_images, support_labels, query_images) -> logits, see `evaluate`."""
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found.  All shares lie in [0, 1].
+    """The result of an evaluation.  Accuracies and the calibration error lie in [0, 1].
 
     Args:
-        protocol: what was asked, in words.
+        protocol: the shape of the tasks, in words.
         accuracy: mean over tasks.
         interval: half width of its 95 % confidence interval.
-        tasks: how many tasks.
+        tasks: number of tasks.
         loss: mean negative log-likelihood of the true class, in nats.
-        accuracy_by_step: accuracy after each inner step, step 0 first.
+        accuracy_by_step: accuracy after each inner step, step 0 first; of a callable just the one
+            accuracy.
         calibration_error: expected calibration error of the top probability, 15 equal bins.
-        transductive: whether the queries of a task were normalised together.
-        iteration: outer steps behind the model when it was evaluated; 0 outside training.
+        transductive: whether the queries of a task were classified together.
+        iteration: gradient steps of both stages, pre-training and outer loop, that the model had
+            taken; 0 outside training.
     """
 
     protocol: str
@@ -51,11 +58,11 @@ class EvaluationResult:
 
 
 class FeatureTable:
-    """`model.features` of the drawings of a set, each computed once, when it is first asked for.
+    """`model.features` of the drawings of a set, each computed once, when first needed.
 
     Args:
-        model: of frozen statistics; for others, whose drawings touch, the pictures themselves are
-            given out.
+        model: the model.  With "batch" normalisation features depend on the whole batch, so they
+            are computed anew each time.
         data: the drawings.
     """
 
@@ -73,25 +80,25 @@ class FeatureTable:
             return self.model.features(images[:, None].to(self.device).float().div(255))
 
     def prepare(self, rows: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Compute what is to be asked for in few large passes.
+        """Compute features for later calls in a few large batches.
 
         Args:
-            rows: characters (ways,) and drawings (ways, k) of each call to come.
+            rows: characters (ways,) and drawings (ways, k) of each call.
         """
         if self.model.normalisation == "batch":
             return
-        wanted = torch.zeros_like(self._known)
+        needed = torch.zeros_like(self._known)
         for characters, drawings in rows:
-            wanted[characters[:, None], drawings] = True
-        places = (wanted & ~self._known).nonzero()
+            needed[characters[:, None], drawings] = True
+        places = (needed & ~self._known).nonzero()
         for some in places.split(_BATCH):
             characters, drawings = some.unbind(dim=1)
             features = self._stem(self._images[characters, drawings])
             if self._table is None:
-                # Memory that is never written to is never taken.
+                # The system allocates pages only when they are written to.
                 self._table = features.new_empty(*self._known.shape, *features.shape[1:])
             self._table[characters.to(self.device), drawings.to(self.device)] = features
-        self._known |= wanted
+        self._known |= needed
 
     def __call__(self, characters: Tensor, drawings: Tensor) -> Tensor:
         """Features (ways, k, ...) of drawings (ways, k) of characters (ways,)."""
@@ -105,32 +112,139 @@ class FeatureTable:
 
 
 def evaluate(
-    model: MetaNetwork,
-    data: CharacterSet,
-    shape: EpisodeShape,
+    model: MetaNetwork | Classifier,
+    data: CharacterSet | Iterable[Episode],
+    shape: EpisodeShape | None = None,
     tasks: int = 1000,
     *,
     steps: int | None = None,
     seed: int = 0,
     transductive: bool = False,
 ) -> EvaluationResult:
-    """Adapt to many tasks and ask queries, one at a time.
+    """Measure the accuracy on many tasks, by default with one query at a time.
 
     Args:
-        model: what to evaluate; left untouched.
-        data: the characters that tasks are cut from, all of them; pass `data.split(...)`.
-        shape: of the tasks.
-        tasks: how many.
-        steps: inner steps; None takes those the model was trained for.
-        seed: of the tasks; the same seed gives the same tasks for any model.
-        transductive: normalise the queries of a task together, as published MAML figures do.
+        model: the network, left untouched; or any callable `(support_images, support_labels,
+            query_images) -> logits`, which gets float32 (n, 1, 28, 28), int64 (n,) and float32
+            (m, 1, 28, 28) on the CPU and returns a tensor (m, ways).  A callable is called for each
+            query alone (m = 1), with the very same support tensors for all queries of a task.
+        data: the characters to sample tasks from, all of them (pass `data.split(...)`); or the
+            tasks themselves, an iterable of `Episode`.
+        shape: of the sampled tasks; None if `data` holds the tasks.
+        tasks: number of tasks; of given ones at most so many.
+        steps: inner steps; None takes `model.inner.evaluation_steps`.  For networks only.
+        seed: of the sampled tasks; the same seed gives the same tasks for any model or callable.
+        transductive: classify the queries of a task together: a network normalises them together,
+            as published MAML results do, and a callable gets all of them at once.
 
     Raises:
+        TypeError: if `model` is neither, or `data` holds something else.
         ValueError: if tasks, steps or seed are out of range, the data has too few characters or
-            drawings, or the model cannot serve the number of ways.
+            drawings, the model cannot serve the number of ways, or a callable returns something
+            else than finite logits (m, ways).
     """
-    table = FeatureTable(model, data)
-    return evaluate_table(table, shape, tasks, steps=steps, seed=seed, transductive=transductive)
+    require_whole("tasks", tasks, 1, 10_000_000)
+    require_whole("seed", seed, 0, LARGEST_SEED)
+    network = model if isinstance(model, MetaNetwork) else None
+    if isinstance(data, CharacterSet):
+        if shape is None:
+            raise ValueError("Tasks sampled from a CharacterSet need an EpisodeShape; got None.")
+        if network is not None:
+            table = FeatureTable(network, data)
+            return evaluate_table(
+                table, shape, tasks, steps=steps, seed=seed, transductive=transductive
+            )
+        sampler = EpisodeSampler(data, torch.Generator().manual_seed(seed))
+        episodes: Iterable[Episode] = (sampler.sample(shape) for _ in range(tasks))
+    else:
+        if shape is not None:
+            raise ValueError(f"Given tasks have shapes of their own; leave shape out; got {shape}.")
+        episodes = given(data, tasks)
+    if network is not None:
+        steps = network.inner.evaluation_steps if steps is None else steps
+        require_whole("steps", steps, 0, LARGEST_STEPS)
+        answer = functools.partial(_adapted_path, network, steps, transductive)
+    else:
+        classifier = _require_classifier(model)
+        if steps is not None:
+            raise ValueError(f"steps is for networks only; leave it out; got {steps!r}.")
+        answer = functools.partial(_called_path, classifier, transductive)
+    return _summarise(
+        _protocol(episodes) if shape is None else str(shape),
+        ((episode.query_labels, answer(episode)) for episode in episodes),
+        transductive,
+    )
+
+
+def _protocol(episodes: Iterable[Episode]) -> str:
+    """The common shape of given tasks, in words."""
+    shapes = set()
+    for episode in episodes:
+        counts = torch.bincount(episode.support_labels).tolist()
+        shapes.add(f"{len(counts)}-way {counts[0]}-shot" if len(set(counts)) == 1 else "")
+    return shapes.pop() if len(shapes) == 1 and "" not in shapes else "tasks of several shapes"
+
+
+def _adapted_path(model: MetaNetwork, steps: int, transductive: bool, episode: Episode) -> Tensor:
+    """Probabilities (steps + 1, m, ways) of a task's queries after each inner step."""
+    device = next(model.parameters()).device
+    with torch.no_grad(), evaluation_mode(model):
+        support = model.features(episode.support_images.to(device))
+        queries = model.features(episode.query_images.to(device))
+    learner = adapt_task(model, support, steps, episode.support_labels)
+    return learner.path_of_features(queries, transductive=transductive).cpu()
+
+
+def _called_path(classify: Classifier, transductive: bool, episode: Episode) -> Tensor:
+    """Probabilities (1, m, ways) of a task's queries by a callable."""
+    size = len(episode.query_images) if transductive else 1
+    support = episode.support_images, episode.support_labels
+    logits = []
+    for queries in episode.query_images.split(size):
+        found = classify(*support, queries)
+        expected = (len(queries), episode.ways)
+        if (
+            not isinstance(found, Tensor)
+            or found.shape != expected
+            or not bool(torch.isfinite(found).all())
+        ):
+            described = (
+                f"{found.dtype} {tuple(found.shape)}"
+                if isinstance(found, Tensor)
+                else type(found).__name__
+            )
+            raise ValueError(
+                f"The callable must return a tensor of finite logits {expected}, a row for each "
+                f"query and a column for each class; got {described}."
+            )
+        logits.append(found.detach().float().cpu())
+    return torch.cat(logits).softmax(dim=1)[None]
+
+
+def _require_classifier(model: object) -> Classifier:
+    """Check that an argument is a callable of three arguments.
+
+    Raises:
+        TypeError: if it is not.
+    """
+    if isinstance(model, nn.Module) and not _takes_three(model.forward):
+        require_meta_network(model)  # says how to make one of a module
+    if not callable(model) or not _takes_three(model):
+        raise TypeError(
+            "The model must be a MetaNetwork or a callable (support_images, support_labels, "
+            f"query_images) -> logits; got {type(model).__name__}."
+        )
+    return model
+
+
+def _takes_three(function: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(function).bind(None, None, None)
+    except TypeError:
+        return False
+    except ValueError:
+        return True  # It has no signature to look at.
+    return True
 
 
 def evaluate_table(
@@ -143,12 +257,12 @@ def evaluate_table(
     transductive: bool = False,
     query_table: FeatureTable | None = None,
 ) -> EvaluationResult:
-    """`evaluate` where the features are known already.
+    """`evaluate` a network from precomputed features.
 
     Args:
         table: the features.
         shape, tasks, steps, seed, transductive: as for `evaluate`.
-        query_table: features of the same drawings inked otherwise, to take the queries from.
+        query_table: features of other renderings of the same drawings, for the queries.
     """
     model = table.model
     steps = model.inner.evaluation_steps if steps is None else steps
@@ -160,29 +274,51 @@ def evaluate_table(
     rows = [sampler.sample_rows(shape) for _ in range(tasks)]
     table.prepare((characters, drawings[:, : shape.shots]) for characters, drawings in rows)
     query_table.prepare((characters, drawings[:, shape.shots :]) for characters, drawings in rows)
-    right_by_step, losses, tops, hits = [], [], [], []
-    for group in _alike(rows, tasks_at_once(model, shape.ways * shape.drawings)):
+    return _summarise(
+        str(shape), _paths(table, query_table, rows, shape, steps, transductive), transductive
+    )
+
+
+def _paths(
+    table: FeatureTable,
+    query_table: FeatureTable,
+    rows: list[tuple[Tensor, Tensor]],
+    shape: EpisodeShape,
+    steps: int,
+    transductive: bool,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Labels (m,) and probabilities (steps + 1, m, ways) of each task's queries."""
+    for group in _alike(rows, tasks_at_once(table.model, shape.ways * shape.drawings)):
         support = torch.stack([table(one, each[:, : shape.shots]) for one, each in group])
         queries = torch.stack([query_table(one, each[:, shape.shots :]) for one, each in group])
         ways = support.shape[1]
         slots = torch.arange(ways, device=table.device)
         labels = slots.repeat_interleave(shape.shots).expand(len(group), -1)
-        adapted = adapt_tasks(model, support.flatten(1, 2), labels, ways, steps)
+        adapted = adapt_tasks(table.model, support.flatten(1, 2), labels, ways, steps)
         targets = slots.repeat_interleave(shape.queries)
         path = adapted.path_of_features(queries.flatten(1, 2), transductive=transductive)
-        right = path.argmax(dim=-1) == targets  # (steps + 1, tasks, queries)
-        right_by_step.append(right.float().mean(dim=2).cpu().numpy())
-        likelihoods = path[-1].clamp(min=1e-12).log()
-        losses += [functional.nll_loss(one, targets).item() for one in likelihoods]
-        tops.append(path[-1].amax(dim=2).flatten().cpu().numpy())
-        hits.append(right[-1].flatten().cpu().numpy())
-    by_step = np.concatenate(right_by_step, axis=1)
+        for task in path.unbind(dim=1):
+            yield targets, task
+
+
+def _summarise(
+    protocol: str, answered: Iterable[tuple[Tensor, Tensor]], transductive: bool
+) -> EvaluationResult:
+    """The result of tasks' query labels (m,) and probabilities (steps + 1, m, ways)."""
+    right_by_step, losses, tops, hits = [], [], [], []
+    for targets, path in answered:
+        right = path.argmax(dim=-1) == targets  # (steps + 1, m)
+        right_by_step.append(right.float().mean(dim=1).cpu().numpy())
+        losses.append(functional.nll_loss(path[-1].clamp(min=1e-12).log(), targets).item())
+        tops.append(path[-1].amax(dim=1).cpu().numpy())
+        hits.append(right[-1].cpu().numpy())
+    by_step = np.stack(right_by_step, axis=1)
     mean, interval = mean_and_interval(by_step[-1])
     return EvaluationResult(
-        protocol=str(shape),
+        protocol=protocol,
         accuracy=mean,
         interval=interval,
-        tasks=tasks,
+        tasks=by_step.shape[1],
         loss=float(np.mean(losses)),
         accuracy_by_step=tuple(float(value) for value in by_step.mean(axis=1)),
         calibration_error=calibration_error(np.concatenate(tops), np.concatenate(hits)),

@@ -158,6 +158,22 @@ class MetaNetwork(nn.Module):
         return framing
 
 
+def require_meta_network(model: object) -> None:
+    """Check that an argument is a network that can be meta-trained.
+
+    Raises:
+        TypeError: if it is not; the text says how to make one.
+    """
+    if isinstance(model, MetaNetwork):
+        return
+    remedy = (
+        "maml.from_module(module, ways=...) makes one of any torch.nn.Module"
+        if isinstance(model, nn.Module)
+        else "maml.load_pretrained and maml.build_model give one"
+    )
+    raise TypeError(f"The model must be a MetaNetwork; {remedy}; got {type(model).__name__}.")
+
+
 def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy (tasks,) of logits (tasks, n, ways) and labels (tasks, n)."""
     each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -22,20 +22,18 @@ from torch.nn import functional
 from maml.adapt import inner_loop, tasks_at_once
 from maml.calibrate import calibrate
 from maml.checkpoint import CheckpointError, load_training, save_training
-from maml.config import LARGEST_SEED, EpisodeShape, MetaTraining, Pretraining
+from maml.config import LARGEST_SEED, MetaTraining, Pretraining
 from maml.data.augment import TURNS
 from maml.data.characters import CharacterSet
 from maml.data.episodes import Episode, EpisodeSampler
+from maml.data.tasks import GivenTasks, SampledTasks, TaskSource, given
 from maml.evaluate import EvaluationResult, evaluate
-from maml.model import MetaNetwork, mean_cross_entropy
+from maml.model import MetaNetwork, mean_cross_entropy, require_meta_network
+from maml.pretraining import pretraining_shape, prototypical_loss
 
 Stage = Literal["pretraining", "meta"]
 
 _WARM_UP = 100
-_COSINE_SCALE = 12.0
-"""Inverse temperature of the cosines between drawings in pre-training."""
-_PROXY_SCALE = 20.0
-"""Inverse temperature of the cosines between drawings and proxies."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,11 @@ class MetaStep:
 
 def meta_train(
     model: MetaNetwork,
-    data: CharacterSet,
+    tasks: CharacterSet | Iterable[Episode],
     settings: MetaTraining,
     generator: torch.Generator,
     *,
+    evaluation: Iterable[Episode] | None = None,
     checkpoint: Path | None = None,
     save_every: float = 30.0,
     resume: bool = False,
@@ -74,35 +73,61 @@ def meta_train(
     """Meta-train a model in place.
 
     Args:
-        model: the network to train; on the device to train on.
-        data: the whole set; `settings.split` cuts training and test characters out of it.
-        settings: what to do.
+        model: the network to train, on the device to train on; `model.inner` must be
+            `settings.inner`.
+        tasks: a whole character set, which `settings.split` divides into training and test
+            characters; or any iterable of tasks, of which each outer step takes the next
+            `settings.meta_batch`.  With an iterable the settings `shapes`, `split` and `evaluation`
+            have no effect, and `augment`, `validation` and `pretraining` must be left out.
+        settings: how to train.
         generator: source of all randomness, on the CPU.
+        evaluation: tasks to evaluate on, the first `settings.evaluation_tasks` of them.  Without
+            them a character set is evaluated on tasks from its test or held-out part, and an
+            iterable of tasks is not evaluated.
         checkpoint: file to keep the run's state in, written atomically every `save_every` seconds,
             at the end, and when the iterator is closed; None keeps nothing.
         save_every: seconds between two such writes.
         resume: continue from `checkpoint` if it exists; the generator must have been seeded as it
-            was.  A run that stopped at the end of an epoch is evaluated there again; one that had
-            finished is calibrated again as well.
+            was, and an iterable must give the same tasks from the start (those already used are
+            skipped).  A run that stopped at the end of an epoch is evaluated there again; one that
+            had finished is calibrated again as well.
 
     Yields:
         A `MetaStep` after each gradient step, and an `EvaluationResult` after each epoch, at the
         end of pre-training, and at the end of the run.
 
     Raises:
-        ValueError: if the data does not serve the settings, the checkpoint is another run's, or
-            the loss is no longer a finite number.
+        TypeError: if the model is not a `MetaNetwork`, or `tasks` holds something else.
+        ValueError: if the tasks do not serve the settings or end early, the checkpoint is another
+            run's, or the loss is no longer a finite number.
     """
-    training, held_out = training_parts(data, settings)
-    _check(training, held_out, model, settings)
-    run = _Run(model, settings, EpisodeSampler(training, generator))
+    require_meta_network(model)
+    if model.inner != settings.inner:
+        raise ValueError(
+            f"settings.inner must be the inner loop that the model was built for, {model.inner}; "
+            "pass dataclasses.replace(settings, inner=model.inner), or build the model with "
+            f"settings.inner; got {settings.inner}."
+        )
+    held_out: CharacterSet | Sequence[Episode] | None = None
+    sampler: EpisodeSampler | None = None
+    source: TaskSource
+    if isinstance(tasks, CharacterSet):
+        training, held_out = training_parts(tasks, settings)
+        _check(training, held_out, model, settings)
+        sampler = EpisodeSampler(training, generator)
+        source = SampledTasks(sampler, settings)
+    else:
+        source = GivenTasks(tasks, settings)
+    if evaluation is not None:
+        held_out = given(evaluation, settings.evaluation_tasks)
+    run = _Run(model, settings, generator, source, sampler, held_out)
     if resume and checkpoint is not None and checkpoint.exists():
         run.restore(checkpoint)
-    return _records(run, held_out, checkpoint, save_every)
+    return _records(run, checkpoint, save_every)
 
 
 def _records(
-    run: _Run, held_out: CharacterSet, checkpoint: Path | None, save_every: float
+    run: _Run, checkpoint: Path | None, save_every: float
 ) -> Generator[MetaStep | EvaluationResult, None, None]:
     """Take the remaining steps."""
     settings = run.settings
@@ -110,7 +135,7 @@ def _records(
     try:
         if run.iteration and run.at_epoch_end():
             # The run may have stopped between this epoch's last step and its evaluation.
-            yield run.finish_epoch(held_out)
+            yield from run.finish_epoch()
         while run.iteration < settings.total:
             started = time.perf_counter()
             loss, accuracy = run.step()
@@ -129,7 +154,7 @@ def _records(
                 seconds=time.perf_counter() - started,
             )
             if run.at_epoch_end():
-                yield run.finish_epoch(held_out)
+                yield from run.finish_epoch()
             done = run.iteration == settings.total
             if checkpoint is not None and (done or time.monotonic() - saved_at > save_every):
                 run.save(checkpoint)
@@ -154,7 +179,7 @@ def training_parts(data: CharacterSet, settings: MetaTraining) -> tuple[Characte
 def _check(
     training: CharacterSet, held_out: CharacterSet, model: MetaNetwork, settings: MetaTraining
 ) -> None:
-    """Refuse before the first step what would fail at a later one."""
+    """Check before the first step what would fail in a later one."""
     probe = torch.Generator()
     try:
         for shape in settings.shapes:
@@ -167,7 +192,7 @@ def _check(
                     "only a network of kind 'sketch' can be pre-trained; set pretraining to None; "
                     f"got {type(model).__name__}."
                 )
-            EpisodeSampler(training, probe).sample_rows(_pretraining_shape(settings.pretraining))
+            EpisodeSampler(training, probe).sample_rows(pretraining_shape(settings.pretraining))
     except ValueError as error:
         raise ValueError(f"The training characters do not serve these settings: {error}") from error
     try:
@@ -177,17 +202,24 @@ def _check(
         raise ValueError(f"The test characters do not serve these settings: {error}") from error
 
 
-def _pretraining_shape(settings: Pretraining) -> EpisodeShape:
-    return EpisodeShape(settings.ways, shots=1, queries=settings.drawings - 1)
-
-
 class _Run:
-    """The state of a run: model, optimiser, sampler, and how far it has come."""
+    """The state of a run: model, optimiser, source of tasks, and how far it has come."""
 
-    def __init__(self, model: MetaNetwork, settings: MetaTraining, sampler: EpisodeSampler) -> None:
+    def __init__(
+        self,
+        model: MetaNetwork,
+        settings: MetaTraining,
+        generator: torch.Generator,
+        source: TaskSource,
+        sampler: EpisodeSampler | None,
+        held_out: CharacterSet | Sequence[Episode] | None,
+    ) -> None:
         self.model = model
         self.settings = settings
+        self.generator = generator
+        self.source = source
         self.sampler = sampler
+        self.held_out = held_out
         self.iteration = 0
         self.device = next(model.parameters()).device
         self.proxies = self._fresh_proxies()
@@ -209,41 +241,41 @@ class _Run:
     @property
     def seed(self) -> int:
         """What the generator was seeded with."""
-        return self.sampler.generator.initial_seed()
+        return self.generator.initial_seed()
 
     def seed_after(self, count: int) -> int:
         """A seed of its own for something beside the training."""
         return (self.seed + count) % (LARGEST_SEED + 1)
 
-    def calibrate(self, held_out: CharacterSet) -> None:
-        """Fit temperature and "none of these" score, if there are characters to fit them on."""
-        if self.settings.holds_out and self.model.can_embed:
-            calibrate(self.model, held_out, seed=self.seed_after(2))
-
-    def finish_epoch(self, held_out: CharacterSet) -> EvaluationResult:
-        """Evaluate; at the end of the run, calibrate first."""
+    def finish_epoch(self) -> Iterator[EvaluationResult]:
+        """Evaluate, if there is anything to evaluate on; at the end of the run, calibrate first."""
         if self.iteration == self.settings.total:
-            self.calibrate(held_out)
-        return self.evaluate(held_out)
+            self._calibrate()
+        if self.held_out is not None:
+            # On the same tasks each time.
+            result = evaluate(
+                self.model,
+                self.held_out,
+                self.settings.evaluation if isinstance(self.held_out, CharacterSet) else None,
+                self.settings.evaluation_tasks,
+                seed=self.seed_after(1),
+                transductive=self.settings.transductive,
+            )
+            yield replace(result, iteration=self.iteration)
 
-    def evaluate(self, held_out: CharacterSet) -> EvaluationResult:
-        """How well the model does now, on the same tasks each time."""
-        result = evaluate(
-            self.model,
-            held_out,
-            self.settings.evaluation,
-            self.settings.evaluation_tasks,
-            seed=self.seed_after(1),
-            transductive=self.settings.transductive,
-        )
-        return replace(result, iteration=self.iteration)
+    def _calibrate(self) -> None:
+        """Fit temperature and "none of these" score, if there are characters to fit them on."""
+        if not (self.settings.holds_out and self.model.can_embed):
+            return
+        if isinstance(self.held_out, CharacterSet):
+            calibrate(self.model, self.held_out, seed=self.seed_after(2))
 
     def _fresh_proxies(self) -> nn.Parameter | None:
-        """A vector for each training character and each way of turning it, (characters, 256)."""
-        if not (self.settings.pretraining and self.settings.pretraining.proxies):
+        """A vector for each training character and rotation, (characters * 8, dimensions)."""
+        if not (self.sampler and self.settings.pretraining and self.settings.pretraining.proxies):
             return None
         size = (len(self.sampler.data) * TURNS, self.model.dimensions)
-        vectors = torch.randn(size, generator=self.sampler.generator)
+        vectors = torch.randn(size, generator=self.generator)
         return nn.Parameter(functional.normalize(vectors, dim=-1).to(self.device))
 
     def _start_stage(self) -> None:
@@ -286,49 +318,20 @@ class _Run:
         return _cosine(settings.outer_rate, 1e-2, share)
 
     def _pretraining_step(self, settings: Pretraining) -> tuple[float, float]:
-        """One prototypical episode in which every drawing is, in turn, its class's one support."""
-        shape = _pretraining_shape(settings)
+        assert self.sampler is not None  # Pre-training needs a character set.
+        shape = pretraining_shape(settings)
         episode = self.sampler.sample(shape, augment=self.settings.augment).to(self.device)
-        ways, drawings = settings.ways, settings.drawings
-        images = torch.cat([episode.support_images, episode.query_images])
-        labels = torch.cat([episode.support_labels, episode.query_labels])
-        images = images[labels.argsort(stable=True)]
-        self.model.train()
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
-        ):
-            features = self.model.stem(images)
-            if settings.dropout:
-                kept = torch.rand(features.shape, generator=self.sampler.generator)
-                kept = (kept >= settings.dropout).float().to(self.device)
-                features = features * kept / (1 - settings.dropout)
-            embedded = self.model.embed_features(features)
-        self.model.eval()
-        vectors = embedded.float().unflatten(0, (ways, drawings))
-        # query (ways, drawings), support drawing k, class: cosine of the query to class's drawing k
-        cosines = torch.einsum("wqd,ckd->wqkc", vectors, vectors)
-        others = ~torch.eye(drawings, dtype=torch.bool, device=self.device).expand(ways, -1, -1)
-        targets = torch.arange(ways, device=self.device)[:, None, None].expand_as(others)[others]
-        logits = cosines[others] * _COSINE_SCALE
-        loss = functional.cross_entropy(logits, targets)
-        if self.proxies is not None:
-            kinds = (episode.characters * TURNS + episode.turns)[:, None].expand(-1, drawings)
-            to_proxies = vectors @ functional.normalize(self.proxies, dim=-1).T * _PROXY_SCALE
-            loss = loss + settings.proxies * functional.cross_entropy(
-                to_proxies.flatten(0, 1), kinds.flatten()
-            )
+        loss, accuracy = prototypical_loss(
+            self.model, episode, settings, self.proxies, self.generator
+        )
         loss.backward()
-        return loss.item(), (logits.argmax(dim=1) == targets).float().mean().item()
+        return loss.item(), accuracy
 
     def _meta_step(self, outer: int) -> tuple[float, float]:
         """One outer step; gradients are averaged over the meta-batch."""
         self.model.eval()  # The statistics stay frozen; "batch" networks set their own mode.
         settings = self.settings
-        shape = settings.shapes[outer % len(settings.shapes)]
-        episodes = [
-            self.sampler.sample(shape, augment=settings.augment).to(self.device)
-            for _ in range(settings.meta_batch)
-        ]
+        episodes = [episode.to(self.device) for episode in self.source.take(outer)]
         losses: list[float] = []
         accuracies: list[float] = []
         for group in chunks(self.model, episodes):
@@ -366,7 +369,7 @@ class _Run:
             path,
             self.model,
             moments,
-            self.sampler.generator.get_state(),
+            self.generator.get_state(),
             self.iteration,
             self.settings,
         )
@@ -375,12 +378,13 @@ class _Run:
         kept = load_training(path, self.model, self.settings)
         seed = self.seed
         self.iteration = kept.iteration
-        self.sampler.generator.set_state(kept.generator_state)
+        self.generator.set_state(kept.generator_state)
         if self.seed != seed:
             raise CheckpointError(
                 f"{path} belongs to a run with seed {self.seed}; resume with that seed, or choose "
                 f"another folder; got seed {seed}."
             )
+        self.source.skip(max(0, self.iteration - self.settings.pretraining_episodes))
         self._start_stage()
         if self._starts_stage():
             return

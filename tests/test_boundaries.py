@@ -18,7 +18,7 @@ LAYERS = (
     ("maml.drawing", "maml.batched", "maml.model", "maml.data"),
     ("maml.checkpoint", "maml.learner_file"),
     ("maml.adapt",),
-    ("maml.calibrate", "maml.evaluate", "maml.plots", "maml.train"),
+    ("maml.calibrate", "maml.evaluate", "maml.plots", "maml.pretraining", "maml.train"),
     ("maml.runs", "maml.bench", "maml.suite"),
     ("maml.sessions",),
     ("maml.demo",),

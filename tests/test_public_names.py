@@ -34,7 +34,9 @@ def test_names_are_all_there() -> None:
         assert getattr(maml, name) is not None
     assert {
         "load_pretrained", "strokes_to_image", "image_to_ink", "SupportSet", "adapt",
-        "load_omniglot", "load_quickdraw", "meta_train", "evaluate", "EpisodeShape",
+        "load_omniglot", "load_quickdraw", "meta_train", "evaluate", "EpisodeShape", "Episode",
+        "EpisodeSampler", "NetworkSettings", "Pretraining", "Recipe", "RECIPES", "TrainingRun",
+        "build_model", "save_model", "read_support", "read_picture", "generate_alphabets",
     } <= set(maml.__all__)  # fmt: skip
 
 

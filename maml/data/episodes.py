@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from maml.config import LARGEST_WAYS, EpisodeShape
@@ -14,16 +16,19 @@ from maml.data.augment import TURNS, distort, turn
 from maml.data.characters import CharacterSet
 from maml.drawing import INK_SIZE
 
+Images = Tensor | NDArray[Any] | Sequence[Tensor | NDArray[Any]]
+"""Pictures of ink as `as_ink_batch` takes them."""
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, init=False)
 class SupportSet:
     """The examples a learner adapts to.
 
     Args:
-        images: ink, (n, 28, 28) or (n, 1, 28, 28), tensor or array of floats in [0, 1]; kept as a
-            float32 tensor (n, 1, 28, 28).
+        images: ink, (n, 28, 28) or (n, 1, 28, 28), floats in [0, 1]: a tensor, an array or a
+            sequence of pictures.  The attribute is a float32 tensor (n, 1, 28, 28).
         labels: (n,) whole numbers in [0, ways); every way needs at least one example, and counts
-            may differ.
+            may differ.  The attribute is an int64 tensor.
         names: a name for each way; 2 to 20 ways.
 
     Raises:
@@ -34,12 +39,12 @@ class SupportSet:
     labels: Tensor
     names: tuple[str, ...]
 
-    def __post_init__(self) -> None:
+    def __init__(self, images: Images, labels: Tensor | ArrayLike, names: Iterable[str]) -> None:
         # Copies: later changes to the caller's arrays must not change the examples.
-        images = as_ink_batch(self.images).detach().clone()
+        images = as_ink_batch(images).detach().clone()
         try:
-            labels = torch.as_tensor(self.labels).clone()
-            names = tuple(str(name) for name in self.names)
+            labels = torch.as_tensor(labels).clone()
+            names = tuple(str(name) for name in names)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 "labels must be whole numbers, one for each image, and names a list of texts: "
@@ -76,28 +81,34 @@ class SupportSet:
         return len(self.names)
 
 
+def _no_rows() -> Tensor:
+    return torch.empty(0, dtype=torch.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """A task: support and query drawings of the same characters.
+    """A task: support and query pictures of the same classes.
 
     Args:
-        support_images, query_images: ink, float32 (n, 1, 28, 28).
-        support_labels, query_labels: int64 (n,), slots in [0, ways).
-        characters: int64 (ways,), the row of the character set behind each slot.
-        turns: int64 (ways,) in [0, 8), how each character was turned to make another, see `turn`.
+        support_images, query_images: floats (n, ...); of drawings ink, float32 (n, 1, 28, 28).
+        support_labels, query_labels: int64 (n,) in [0, ways); the support has every class.
+        characters: int64 (ways,), the row in the character set behind each label; empty if the task
+            does not come from one.
+        turns: int64 (ways,) in [0, 8), how each character was rotated or mirrored to make a new
+            class, see `maml.data.augment.turn`; empty likewise.
     """
 
     support_images: Tensor
     support_labels: Tensor
     query_images: Tensor
     query_labels: Tensor
-    characters: Tensor
-    turns: Tensor
+    characters: Tensor = field(default_factory=_no_rows)
+    turns: Tensor = field(default_factory=_no_rows)
 
     @property
     def ways(self) -> int:
-        """How many characters the task has."""
-        return len(self.characters)
+        """Number of classes."""
+        return len(self.characters) or int(self.support_labels.max()) + 1
 
     def to(self, device: torch.device | str) -> Episode:
         """The same task on another device."""
