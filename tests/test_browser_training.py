@@ -20,6 +20,9 @@ from test_hub import TOKEN, Hub, running_hub
 from benchmarks.browser import free_port, start_app, stop_app
 from maml.checkpoint import load_pretrained
 
+GRACE = 6
+"""Seconds that the app under test lets a training go on without its visitor."""
+
 
 class App:
     """A running app, the processes that it started, and the Hub that it knows."""
@@ -46,7 +49,7 @@ class App:
                 found.append(int(folder.name))
         return found
 
-    def wait_until_nothing_trains(self, seconds: float = 5) -> None:
+    def wait_until_nothing_trains(self, seconds: float = GRACE + 5) -> None:
         deadline = time.monotonic() + seconds
         while self.trainings():
             assert time.monotonic() < deadline, "a training process is left"
@@ -60,6 +63,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     with running_hub() as hub:
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("HF_ENDPOINT", hub.address)
+            environment.setenv("MAML_GRACE_SECONDS", str(GRACE))
             process = start_app(log, port)
         yield App(process, f"http://127.0.0.1:{port}", log, hub)
         stop_app(process)
@@ -76,10 +80,22 @@ class Trainer:
         self.page = self.context.new_page()
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.open(url)
+
+    def open(self, url: str) -> None:
+        """Open the app at its Train tab."""
         self.page.goto(url)
         self.page.wait_for_selector(".maml-sketchpad[data-ready=yes]")
         self.tab("Train")
         self.page.wait_for_selector(".maml-training[data-ready=yes]")
+
+    def open_again(self) -> None:
+        """Close the page and open a new one in the same browser."""
+        url = self.page.url
+        self.page.close()
+        self.page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.open(url)
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name, exact=True).click()
@@ -233,22 +249,148 @@ def test_draw_with_these_weights_and_back(trainers: Any, tmp_path: Path) -> None
     person.page.wait_for_function(f"text => !({differs})(text)", arg=shipped)
 
 
-def test_closing_the_page_ends_the_training(trainers: Any, app: App) -> None:
+def test_a_reload_finds_the_run_again(trainers: Any, app: App) -> None:
     person: Trainer = trainers()
     person.choose_small_training()
+    person.start(12)
+    before, points = person.step, person.curve("train")
+    (process,) = app.trainings()
+    person.page.reload()
+    person.page.wait_for_selector(".maml-sketchpad[data-ready=yes]")
+    # On the Draw tab the page says as well that it is there.
+    person.page.wait_for_timeout(1000 * (GRACE + 3))
+    assert app.trainings() == [process]
+    person.tab("Train")
+    person.wait_for_step(before + 5)
+    person.page.locator(".maml-training .task").first.wait_for()
+    grown = """least => document.querySelector('.maml-training svg .train polyline')
+        .getAttribute('points').split(' ').length >= least"""
+    person.page.wait_for_function(grown, arg=points + 4)
+    first = person.page.locator(".maml-training svg .train polyline").first
+    begins = float(first.get_attribute("points").split(",")[0])
+    assert begins < 45, "the curve begins at its beginning"
+    legend = person.page.locator(".maml-training .runs li")
+    legend.filter(has_text="Run 1").filter(has_text="width 8").wait_for()
+    # What ended stays listed, too, and can be removed.
+    person.press("Stop training")
+    person.wait_for_state("stopped")
+    stopped = person.step
+    person.open_again()
+    person.wait_for_state("stopped")
+    assert person.step == stopped and person.curve("train") >= points
+    person.press("Go on from the last checkpoint")
+    person.wait_for_step(stopped + 3)
+    person.press("Stop training")
+    person.wait_for_state("stopped")
+    person.press("Remove run 1")
+    person.wait_for_state("idle")
+    person.open_again()
+    person.page.wait_for_timeout(1000)
+    assert person.page.locator(".maml-training .runs li").count() == 0
+
+
+def test_a_closed_page_has_its_training_saved_and_stopped(trainers: Any, app: App) -> None:
+    person: Trainer = trainers()
+    stranger: Trainer = trainers()
+    person.choose_small_training()
     person.start()
-    assert len(app.trainings()) == 1
+    (process,) = app.trainings()
+    url = person.page.url
     person.page.close()
-    app.wait_until_nothing_trains(5)
+    time.sleep(GRACE / 2)
+    assert app.trainings() == [process], "within the grace time it goes on"
+    app.wait_until_nothing_trains(GRACE + 5)
+    stranger.page.reload()
+    person.page = person.context.new_page()
+    person.open(url)
+    person.wait_for_state("lost")
+    assert "saved and stopped" in person.status
+    saved = person.step
+    assert saved >= 5
+    person.press("Go on from the last checkpoint")
+    person.wait_for_step(saved + 3)
+    rows = list(csv.DictReader(io.StringIO(person.download("Download all runs as CSV").decode())))
+    steps = [int(one["iteration"]) for one in rows if one["mode"] == "train"]
+    assert steps == list(range(1, len(steps) + 1)), "no step was lost or taken twice"
+    person.press("Stop training")
+    person.wait_for_state("stopped")
+    # Nobody else finds it.
+    stranger.page.wait_for_selector(".maml-sketchpad[data-ready=yes]")
+    stranger.tab("Train")
+    stranger.page.wait_for_timeout(1000)
+    assert stranger.step == 0
+    assert stranger.page.locator(".maml-training .runs li").count() == 0
 
 
-def test_losing_the_connection_ends_the_training(trainers: Any, app: App) -> None:
+def test_a_connection_that_comes_back_in_time_loses_nothing(trainers: Any, app: App) -> None:
     person: Trainer = trainers()
     person.choose_small_training()
     person.start()
-    assert len(app.trainings()) == 1
+    (process,) = app.trainings()
     person.context.set_offline(True)
-    app.wait_until_nothing_trains(5)
+    time.sleep(GRACE / 2)
+    person.context.set_offline(False)
+    unseen = person.step
+    person.wait_for_step(unseen + 10)
+    time.sleep(GRACE)
+    assert app.trainings() == [process]
+    person.wait_for_step(person.step + 5)
+    person.press("Stop training")
+    person.wait_for_state("stopped")
+
+
+def test_a_connection_that_stays_away_has_the_training_saved_and_stopped(
+    trainers: Any, app: App
+) -> None:
+    person: Trainer = trainers()
+    person.choose_small_training()
+    person.start()
+    person.context.set_offline(True)
+    app.wait_until_nothing_trains(GRACE + 10)
+    person.context.set_offline(False)
+    person.wait_for_state("lost", 30)
+    saved = person.step
+    person.press("Go on from the last checkpoint")
+    person.wait_for_step(saved + 3)
+    person.press("Stop training")
+    person.wait_for_state("stopped")
+
+
+def test_without_a_network_generated_alphabets_are_offered(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing listens at the only way out."""
+    way_out = f"http://127.0.0.1:{free_port()}"
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, way_out)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("OMNIGLOT_DIR", raising=False)
+    port = free_port()
+    own = App(start_app(tmp_path / "log", port), f"http://127.0.0.1:{port}", tmp_path / "log")
+    try:
+        person = Trainer(browser, own.url)
+        omniglot = person.page.get_by_role("radio", name="Omniglot")
+        generated = person.page.get_by_role("radio", name="Generated alphabets")
+        person.page.get_by_text("will be downloaded (15 MB)").wait_for()
+        assert generated.is_checked() and not omniglot.is_checked()
+        person.choose_small_training()
+        omniglot.check()
+        person.press("Start training")
+        person.wait_for_state("failed", 120)
+        assert "Omniglot could not be downloaded" in person.status
+        for word in ("Error", "http", "Errno", "Connection", "/"):
+            assert word not in person.status
+        person.press("Use generated alphabets")
+        person.wait_for_step(3)
+        assert generated.is_checked()
+        assert not person.button("Use generated alphabets").is_visible()
+        person.press("Stop training")
+        person.wait_for_state("stopped")
+        person.close()
+    finally:
+        stop_app(own.process)
 
 
 def test_a_killed_training_says_so_and_goes_on_from_its_checkpoint(trainers: Any, app: App) -> None:

@@ -25,6 +25,7 @@ EVENTS: tuple[Event, ...] = (
     events.Continued(13),
     events.Stopped(14),
     events.Finished(30),
+    events.Failed("No route to host", "data"),
     events.Failed("Cannot write /runs: 空间不足\nsecond line"),
 )
 

@@ -119,6 +119,13 @@ def test_a_process_that_says_why_has_failed(progress: RunProgress) -> None:
     progress.take(events.Failed("No space left"))
     progress.take(events.ProcessEnded(1, ("Traceback",)))
     assert progress.state == "failed" and progress.text == "No space left"
+    assert not progress.without_data
+
+
+def test_characters_that_cannot_be_loaded_are_a_failure_of_their_own(progress: RunProgress) -> None:
+    progress.begin()
+    progress.take(events.Failed("No route to host", "data"))
+    assert progress.state == "failed" and progress.live()["without_data"]
 
 
 def test_the_first_reason_counts(progress: RunProgress) -> None:
@@ -205,7 +212,26 @@ def test_pace_and_time_left(progress: RunProgress, clock: Clock) -> None:
     progress.take(events.Continued(20))
     rested.append(progress.rested_since)
     assert rested == [1010, None]
-    assert progress.live()["rate"] is None, "a rest says nothing about the pace"
+    live = progress.live()
+    assert live["rate"] == 2 and live["left"] == 40, "a rest says nothing about the pace"
+
+
+def test_the_time_left_is_steady_whatever_evaluations_take(tmp_path: Path, clock: Clock) -> None:
+    """Ten steps a second, and after every hundredth an evaluation of three seconds."""
+    progress = RunProgress(small_recipe(2000), RunFolder(tmp_path / "run"))
+    progress.begin()
+    began = clock.now
+    for iteration in range(1, 2001):
+        clock.now += 0.1
+        progress.take(step(iteration))
+        if iteration % 100 == 0:
+            clock.now += 3
+            progress.take(events.Evaluated(iteration, 0.5, 0.1, 1.0, "line"))
+        left = progress.live()["left"]
+        if iteration > 200 and left is not None:
+            true = 0.13 * (2000 - iteration)
+            assert left == pytest.approx(true, rel=0.2, abs=4), iteration
+    assert clock.now - began == pytest.approx(260)
 
 
 def test_the_time_stands_still_when_a_run_has_ended(progress: RunProgress, clock: Clock) -> None:

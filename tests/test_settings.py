@@ -26,12 +26,13 @@ def test_variables_are_read(tmp_path: Path) -> None:
         MAML_WEIGHTS="someone/weights@main",
         MAML_TRAININGS="2",
         MAML_TRAINING_MINUTES="2.5",
+        MAML_GRACE_SECONDS="5",
         MAML_RUNS=str(tmp_path / "new" / "runs"),
         MAML_PROXIES="2",
         GRADIO_SERVER_NAME="127.0.0.1",
         GRADIO_SERVER_PORT="7861",
         GRADIO_ROOT_PATH="/sketch",
-    ) == ServerSettings("someone/weights@main", 2, 2.5, tmp_path / "new" / "runs", 2)
+    ) == ServerSettings("someone/weights@main", 2, 2.5, 5.0, tmp_path / "new" / "runs", 2)
     assert (tmp_path / "new" / "runs").is_dir()
 
 
@@ -50,6 +51,8 @@ def test_variables_are_read(tmp_path: Path) -> None:
         ("MAML_TRAINING_MINUTES", "-1", "must be a number of minutes"),
         ("MAML_TRAINING_MINUTES", "nan", "must be a number of minutes"),
         ("MAML_TRAINING_MINUTES", "inf", "must be a number of minutes"),
+        ("MAML_GRACE_SECONDS", "long", "must be a number of seconds above 0"),
+        ("MAML_GRACE_SECONDS", "0", "must be a number of seconds above 0"),
         ("MAML_PROXIES", "many", "must be a whole number from 0 to 10"),
         ("MAML_RUNS", "/etc/passwd", "must be a folder that can be written to"),
         ("MAML_RUNS", "/etc/passwd/runs", "must be a folder that can be written to"),

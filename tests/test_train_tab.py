@@ -14,6 +14,7 @@ import pytest
 
 from maml.demo.train_board import TrainingBoard
 from maml.demo.train_form import TrainForm
+from maml.demo.train_pulse import Arrival, TrainPulse
 from maml.demo.train_results import WeightsBanner
 from maml.demo.train_strings import TRAIN_STRINGS
 from maml.demo.train_tab import TrainTab, build_train_tab
@@ -21,6 +22,7 @@ from maml.recipes import RECIPES
 from maml.sessions.form import SETTINGS, values_of
 from maml.sessions.progress import BROKEN, OVER
 from maml.sessions.settings import ServerSettings
+from maml.sessions.sources import Sources
 
 
 def build(folder: Path, minutes: float = 0) -> tuple[gr.Blocks, TrainTab]:
@@ -38,7 +40,9 @@ async def _build(folder: Path, minutes: float) -> tuple[gr.Blocks, TrainTab]:
             with gr.Tab("Draw", id="draw"):
                 banner = WeightsBanner()
             with gr.Tab("Train", id="train"):
-                tab = build_train_tab(weights, banner, tabs, settings)
+                pulse = TrainPulse(render=False)
+                tab = build_train_tab(weights, banner, tabs, pulse, settings)
+        pulse.render()
     return demo, tab
 
 
@@ -104,6 +108,33 @@ def test_what_the_page_sends_is_checked(payload: Any, number: int | None) -> Non
     assert TrainingBoard().preprocess(payload) == number
 
 
+@pytest.mark.parametrize(
+    ("payload", "arrival"),
+    [
+        ({"token": "abc", "first": True}, Arrival("abc", True)),
+        ({"token": "abc", "first": 1}, Arrival("abc", False)),
+        ({"token": 5}, Arrival("", False)),
+        ("abc", Arrival("", False)),
+        (None, Arrival("", False)),
+    ],
+)
+def test_what_a_page_says_of_itself_is_checked(payload: Any, arrival: Arrival) -> None:
+    assert TrainPulse().preprocess(payload) == arrival
+
+
+def test_a_choice_that_needs_a_download_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OMNIGLOT_DIR", str(tmp_path))
+    form = TrainForm(0, Sources())
+    english, chinese = (dict(form.source_says(one)["choices"]) for one in ("en", "zh"))
+    assert "Omniglot: 1,623 characters of 50 alphabets; will be downloaded (15 MB)" in english
+    assert any("15 MB" in text for text in chinese)
+    for name in ("images_background", "images_evaluation"):
+        (tmp_path / name).mkdir()
+    assert "15 MB" not in str(form.source_says("en")["choices"])
+
+
 def test_a_cap_on_minutes_is_shown(tmp_path: Path) -> None:
     demo, _ = build(tmp_path, minutes=10)
     minutes = next(one for one in components(demo, gr.Number) if one.label == "Minutes at most")
@@ -139,7 +170,7 @@ def given(**changes: Any) -> list[Any]:
 
 
 def test_the_form_is_read_and_checked() -> None:
-    form = TrainForm(most_minutes=0)
+    form = TrainForm(0, Sources())
     choice = form.read(*given(minutes=2.5))
     assert choice.recipe == RECIPES["quick"] and choice.source == "generated"
     assert choice.device == "cpu" and choice.limit_minutes == 2.5
@@ -157,4 +188,4 @@ def test_the_form_is_read_and_checked() -> None:
 
 @pytest.mark.parametrize(("asked", "granted"), [(0, 10), (3, 3), (10, 10), (11, 10), (1e5, 10)])
 def test_a_server_with_a_limit_grants_no_more(asked: float, granted: float) -> None:
-    assert TrainForm(most_minutes=10).read(*given(minutes=asked)).limit_minutes == granted
+    assert TrainForm(10, Sources()).read(*given(minutes=asked)).limit_minutes == granted

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from trainings import PATIENCE, small_recipe, wait_until
 
-from maml.checkpoint import load_pretrained
+from maml.checkpoint import load_pretrained, load_training_iteration
+from maml.sessions import visitors as module
 from maml.sessions.process import Job
 from maml.sessions.training import Training
 from maml.sessions.visitors import (
-    FIRST_WORD_SECONDS,
+    KEEP_SECONDS,
     MOST_RUNS,
-    SILENCE_SECONDS,
-    Pulse,
+    Presence,
     TrainingQueue,
     TrainSession,
     Visitors,
@@ -55,40 +55,58 @@ def test_a_queue_in_which_nobody_trains_is_refused() -> None:
 # ---- the page
 
 
-def test_a_page_that_falls_silent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    pulse = Pulse()
+class Clock:
+    """A clock that tests turn."""
 
-    def beats_after(seconds: float, look: float = 0.25) -> bool:
-        beats = True
-        for _ in range(round(seconds / look)):
-            now[0] += look
-            beats = pulse.beats()
-        return beats
+    def __init__(self) -> None:
+        self.now = 100.0
 
-    pulse.expect()
-    assert beats_after(FIRST_WORD_SECONDS - 1)  # it is still loading
-    pulse.hear()
-    assert beats_after(SILENCE_SECONDS - 0.5)
-    assert not beats_after(1)
-    pulse.hear()
-    assert beats_after(0.25)
-    # An app that stood still could not have heard it.
-    assert beats_after(60, look=30) and beats_after(2) and not beats_after(1)
-    pulse.expect()
-    assert not beats_after(FIRST_WORD_SECONDS + 1)
+    def __call__(self) -> float:
+        return self.now
 
 
-def test_a_page_says_whether_anybody_sees_it() -> None:
-    pulse = Pulse()
-    watched = [pulse.watched]
-    for sign in (lambda: pulse.hear(watched=False), pulse.hear, lambda: pulse.hear(False)):
-        sign()
-        watched.append(pulse.watched)
-    pulse.expect()
-    watched.append(pulse.watched)
-    assert watched == [True, False, True, False, True]
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+def silence_after(presence: Presence, clock: Clock, seconds: float, look: float = 0.25) -> float:
+    silence = 0.0
+    for _ in range(round(seconds / look)):
+        clock.now += look
+        silence = presence.silence()
+    return silence
+
+
+def test_silence_lasts_from_one_word_to_the_next(clock: Clock) -> None:
+    presence = Presence()
+    assert silence_after(presence, clock, 15) == 15  # the page is still loading
+    presence.hear("page")
+    assert silence_after(presence, clock, 3) == 3
+    presence.hear("another page")
+    assert silence_after(presence, clock, 1) == 1
+    presence.expect()
+    assert silence_after(presence, clock, 0.5) == 0.5
+    # An app that stood still could not have heard anything.
+    presence.hear("page")
+    assert silence_after(presence, clock, 60, look=30) == 1
+
+
+def test_every_page_says_whether_anybody_sees_it(clock: Clock) -> None:
+    presence = Presence()
+    assert presence.page("one").watched
+    presence.hear("one", watched=False)
+    presence.hear("two")
+    assert not presence.page("one").watched and presence.page("two").watched
+    presence.page("one").attached = True
+    clock.now += 60
+    presence.hear("three")
+    assert not presence.page("one").watched, "a page that is kept up to date is remembered"
+    presence.page("one").attached = False
+    presence.hear("three")
+    assert presence.page("one").watched, "one that is gone is not"
 
 
 # ---- sessions
@@ -102,7 +120,7 @@ def test_two_visitors_take_turns(tmp_path: Path) -> None:
     def tend_until(reached: Any, seconds: float = PATIENCE) -> None:
         def tended() -> Any:
             for session in (mine, theirs):
-                session.pulse.hear()
+                session.presence.hear("page")
                 session.tend()
             return reached()
 
@@ -151,14 +169,13 @@ def test_two_visitors_take_turns(tmp_path: Path) -> None:
         mine.resume()
 
 
-def test_a_training_whose_page_fell_silent_is_ended(tmp_path: Path) -> None:
+def test_a_training_without_its_visitor_is_saved_and_stopped(tmp_path: Path) -> None:
     queue = TrainingQueue()
-    session = TrainSession(tmp_path, queue)
+    session = TrainSession(tmp_path, queue, grace_seconds=3)
     training = session.add(small_recipe(100_000), "generated")
-    session.pulse.hear()
 
     def step_taken() -> int:
-        session.pulse.hear()
+        session.presence.hear("page")
         session.tend()
         return training.iteration
 
@@ -170,9 +187,10 @@ def test_a_training_whose_page_fell_silent_is_ended(tmp_path: Path) -> None:
     process = training.process
     assert process is not None
     began = time.monotonic()
-    wait_until(ended, 15)
-    assert training.state == "lost" and not process.running
-    assert SILENCE_SECONDS - 0.5 < time.monotonic() - began < SILENCE_SECONDS + 3
+    wait_until(ended, 20)
+    assert training.state == "lost" and training.resumable and not process.running
+    assert time.monotonic() - began > 2.5
+    assert load_training_iteration(training.folder.state) == training.iteration
     assert queue.place(training) == 0
     other = TrainSession(tmp_path / "other", queue).add(small_recipe(10), "generated")
     assert queue.place(other) == 0
@@ -218,12 +236,7 @@ def test_every_visitor_has_a_folder_and_is_tended(tmp_path: Path) -> None:
     assert first.folder.parent == second.folder.parent
     assert first.folder.parent.parent == tmp_path / "runs"
     training = first.add(small_recipe(100_000), "generated")
-
-    def step_taken() -> int:
-        first.pulse.hear()
-        return training.iteration
-
-    wait_until(step_taken)
+    wait_until(lambda: training.iteration)
     process = training.process
     visitors.dismiss(first)
     assert process is not None and process.wait(5)
@@ -239,7 +252,7 @@ def test_the_end_waits_for_processes_and_leaves_nothing(tmp_path: Path) -> None:
     training = session.add(small_recipe(100_000), "generated")
 
     def step_taken() -> int:
-        session.pulse.hear()
+        session.presence.hear("page")
         return training.iteration
 
     wait_until(step_taken)
@@ -266,6 +279,53 @@ def test_weights_are_copied_for_drawing_once_and_for_an_upload_until_it_is_over(
         assert copy.read_text() == "weights" and copy.with_suffix(".json").exists()
     assert not copy.exists()
     session.close()
+
+
+def test_only_its_token_leads_to_a_session(tmp_path: Path) -> None:
+    visitors = Visitors(tmp_path, TrainingQueue())
+    first, second = visitors.welcome(), visitors.welcome()
+    assert first.token != second.token and len(first.token) >= 32
+    assert visitors.find(first.token) is first and visitors.find(second.token) is second
+    for token in ("", first.token[:-1], first.token + "a", None, 7, ["x"]):
+        assert visitors.find(token) is None
+    visitors.dismiss(first)
+    assert visitors.find(first.token) is None
+    visitors.close()
+
+
+def test_runs_stay_for_an_hour_after_their_visitor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TEND_SECONDS", 0.02)
+    visitors = Visitors(tmp_path, TrainingQueue())
+    idle, seen, busy = (visitors.welcome() for _ in range(3))
+    ended = idle.add(small_recipe(10), "generated")
+    ended.stop()
+    monkeypatch.setattr(busy, "tend", lambda: None)
+    busy.add(small_recipe(10), "generated")
+    now = time.monotonic
+    offset = [KEEP_SECONDS - 60]
+    monkeypatch.setattr(time, "monotonic", lambda: now() + offset[0])
+    time.sleep(0.3)
+    assert idle.folder.exists() and visitors.find(seen.token) is seen
+    offset[0] += 120
+    wait_until(lambda: not idle.folder.exists(), 5)
+    assert visitors.find(idle.token) is None
+    assert visitors.find(seen.token) is seen and visitors.find(busy.token) is busy
+    visitors.close()
+
+
+def test_of_too_many_sessions_the_one_unseen_for_longest_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_SESSIONS", 2)
+    visitors = Visitors(tmp_path, TrainingQueue())
+    first, second = visitors.welcome(), visitors.welcome()
+    visitors.find(first.token)
+    third = visitors.welcome()
+    wait_until(lambda: not second.folder.exists(), 5)
+    assert first.folder.exists() and third.folder.exists()
+    visitors.close()
 
 
 def test_one_visitors_trouble_is_not_the_others(

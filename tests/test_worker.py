@@ -151,16 +151,16 @@ def test_a_command_that_it_does_not_know_ends_it(tmp_path: Path) -> None:
     assert process.wait(5)
 
 
-def failure(job: Job) -> str:
+def failure(job: Job, reason: str = "training") -> str:
     process, listener = start(job)
-    text = listener.wait_for(events.Failed).text
-    assert process.wait(10)
-    return text
+    failed = listener.wait_for(events.Failed)
+    assert process.wait(10) and failed.reason == reason
+    return failed.text
 
 
 def test_a_missing_data_set_is_named(tmp_path: Path) -> None:
     job = Job(small_recipe(10), "omniglot", tmp_path / "run", root=str(tmp_path / "nowhere"))
-    assert "nowhere" in failure(job)
+    assert "nowhere" in failure(job, "data")
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:

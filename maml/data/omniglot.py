@@ -146,6 +146,13 @@ def load_omniglot(
     return data
 
 
+def omniglot_is_at_hand(edition: Edition = OMNIGLOT) -> bool:
+    """Whether `load_omniglot()` finds both halves without a download; they are not read."""
+    named = os.environ.get("OMNIGLOT_DIR")
+    place = Path(named).expanduser() if named else cache_folder()
+    return all(_locate(place, half) is not None for half in edition.halves)
+
+
 def original_pictures(
     data: CharacterSet, root: str | os.PathLike[str] | None = None, edition: Edition = OMNIGLOT
 ) -> Iterator[Image.Image]:

@@ -17,6 +17,7 @@ from maml.demo.headers import Headers, page_headers
 from maml.demo.janitor import Janitor
 from maml.demo.service import DrawService
 from maml.demo.strings import STRINGS
+from maml.demo.train_pulse import TrainPulse
 from maml.demo.train_results import WeightsBanner
 from maml.demo.train_tab import build_train_tab
 from maml.model import MetaNetwork
@@ -38,6 +39,15 @@ _LAUNCH: dict[str, Any] = {
     "run_history": False,  # drawings are kept nowhere but in the page's own storage
     "theme": gr.themes.Default(
         primary_hue="blue", neutral_hue="stone", font=["system-ui", "sans-serif"]
+    ).set(
+        # 4.5:1 at least, of text on what lies behind it.
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_500",
+        block_info_text_color_dark="*neutral_400",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        color_accent="*primary_600",
     ),
     "css": """
         .gradio-container { max-width: 1920px !important; padding: 0 !important;
@@ -50,6 +60,7 @@ _LAUNCH: dict[str, Any] = {
         .gradio-container .main.app > .wrap { min-height: 100vh; }
         .gradio-container .tabs { gap: 0 !important; }
         .gradio-container .tab-wrapper { height: 48px !important; padding: 0 !important; }
+        .dark .gradio-container button[role=tab][aria-selected=true] { color: #7fa2ff; }
         .gradio-container button[role=tab] { min-height: 44px; min-width: 44px; }
         .gradio-container button[role=tab].selected { color: #2f5fd0; }
         .dark .gradio-container button[role=tab].selected,
@@ -128,12 +139,14 @@ def build_demo(settings: ServerSettings = _DEFAULTS) -> SketchpadApp:
         session_weights = gr.State(None)
         # The sketchpad's script fills it: it stands above both tabs.
         gr.HTML('<header class="maml-header"></header>', elem_id="header", apply_default_css=False)
+        pulse = TrainPulse(render=False, visible="hidden")
         with gr.Tabs() as tabs:
             with gr.Tab(STRINGS["en"]["tab_draw"], id="draw") as draw_tab:
                 banner = WeightsBanner()
                 sketchpad = build_draw_tab(load_model, service.arithmetic)
             with gr.Tab(STRINGS["en"]["tab_train"], id="train") as train_tab:
-                training = build_train_tab(session_weights, banner, tabs, settings)
+                training = build_train_tab(session_weights, banner, tabs, pulse, settings)
+        pulse.render()
 
         def on_language(language: Language) -> list[Any]:
             words = STRINGS[language]

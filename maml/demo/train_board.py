@@ -29,11 +29,10 @@ class TrainingBoard(AssetComponent):
 
     Python shows things through props: `live`, `run`, `solved`, `earlier`, each JSON text (Gradio
     would wrap every array in a proxy and compare all of it), and `language`.  The page's event
-    ``remove`` brings the number of a run; while a run is not over, ``watched`` or ``unwatched``
-    comes every second, as the board can be seen or not, and whenever that changes.
+    ``remove`` brings the number of a run.
     """
 
-    page_events = frozenset({"remove", "watched", "unwatched"})
+    page_events = frozenset({"remove"})
 
     def __init__(
         self,

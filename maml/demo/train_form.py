@@ -16,18 +16,22 @@ from maml.recipes import RECIPES
 from maml.sessions.document import Language
 from maml.sessions.form import SETTINGS, recipe_of, values_of
 from maml.sessions.process import SOURCES, Source
+from maml.sessions.sources import Sources
 
 DEFAULT_RECIPE = "quick"
 _GROUPS = {
     "group_tasks": ("ways", "shots", "queries", "within_alphabet"),
-    "group_inner": (
+    "group_loops": (
         "inner_steps",
         "evaluation_steps",
         "inner_rate",
-        "learned_rates",
+        "outer_rate",
+        "meta_batch",
         "second_order",
+        "learned_rates",
+        "cosine",
+        "augment",
     ),
-    "group_outer": ("outer_rate", "cosine", "meta_batch", "augment"),
     "group_run": ("iterations", "epoch", "evaluation_tasks", "pretraining", "channels", "seed"),
 }
 
@@ -56,10 +60,12 @@ class TrainForm:
 
     Args:
         most_minutes: limit of the server; 0 for none.
+        sources: knows which characters are at hand.
     """
 
-    def __init__(self, most_minutes: float) -> None:
+    def __init__(self, most_minutes: float, sources: Sources) -> None:
         self._most_minutes = most_minutes
+        self._sources = sources
         self._devices = ["cpu", *(f"cuda:{one}" for one in range(torch.cuda.device_count()))]
 
     def choices(self, texts: TranslatedComponents) -> None:
@@ -72,11 +78,7 @@ class TrainForm:
             },
         )
         self.source = texts.add(
-            gr.Radio(value="omniglot", choices=_source_choices("en")),
-            lambda language: {
-                **explanation("source", language),
-                "choices": _source_choices(language),
-            },
+            gr.Radio(value=self._sources.default(), choices=[*SOURCES]), self.source_says
         )
 
     def settings(self, texts: TranslatedComponents) -> None:
@@ -154,6 +156,14 @@ class TrainForm:
             return float(minutes)
         return min(float(minutes), self._most_minutes) if minutes else self._most_minutes
 
+    def source_says(self, language: Language) -> Settings:
+        """Label and choices of `source`; one that is not at hand says so."""
+        words = TRAIN_STRINGS[language]
+        names = {name: words[f"source_{name}"] for name in SOURCES}
+        if not self._sources.omniglot_is_at_hand:
+            names["omniglot"] = words["to_download"].format(name=names["omniglot"])
+        return {"label": words["source"], "choices": [(text, name) for name, text in names.items()]}
+
     def _minutes_says(self, language: Language) -> Settings:
         words, most = TRAIN_STRINGS[language], self._most_minutes
         info = (
@@ -165,10 +175,6 @@ class TrainForm:
 def _recipe_choices(language: Language) -> list[tuple[str, str]]:
     names = (DEFAULT_RECIPE, *(name for name in RECIPES if name != DEFAULT_RECIPE))
     return [(TRAIN_STRINGS[language][f"recipe_{name}"], name) for name in names]
-
-
-def _source_choices(language: Language) -> list[tuple[str, str]]:
-    return [(TRAIN_STRINGS[language][f"source_{name}"], name) for name in SOURCES]
 
 
 def _field(key: str, value: Any) -> Any:

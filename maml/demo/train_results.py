@@ -10,7 +10,7 @@ import gradio as gr
 
 from maml.demo.page_errors import as_page_errors
 from maml.demo.train_strings import TRAIN_STRINGS
-from maml.demo.translated import TranslatedComponents
+from maml.demo.translated import Settings, TranslatedComponents
 from maml.sessions import downloads
 from maml.sessions.document import Language
 from maml.sessions.hub import push_to_hub
@@ -44,10 +44,10 @@ class TrainResults:
 
     def __init__(self, texts: TranslatedComponents) -> None:
         with gr.Row(elem_classes="maml-buttons"):
-            self.draw_with = texts.button("draw_with", variant="primary", interactive=False)
-            self._checkpoint = texts.button("download_checkpoint")
-            self._figure = texts.button("download_figure")
-            self._table = texts.button("download_csv")
+            self._draw_with = texts.button("draw_with", variant="primary", interactive=False)
+            self._checkpoint = texts.button("download_checkpoint", interactive=False)
+            self._figure = texts.button("download_figure", interactive=False)
+            self._table = texts.button("download_csv", interactive=False)
         self._file = gr.DownloadButton(visible="hidden", elem_id="train-file")
         with texts.labelled(gr.Accordion(open=False), "hub"):
             texts.text(gr.Markdown(elem_classes="maml-note"), "hub_note")
@@ -57,8 +57,27 @@ class TrainResults:
                 self._private = texts.labelled(
                     gr.Checkbox(value=True, min_width=110), "hub_private"
                 )
-            self._push = texts.button("hub_push")
+            self._push = texts.button("hub_push", interactive=False)
             self._pushed = gr.Markdown()
+
+    @property
+    def buttons(self) -> list[Any]:
+        """Those that `controls` speaks of."""
+        return [self._draw_with, self._checkpoint, self._figure, self._table, self._push]
+
+    def controls(self, session: TrainSession | None) -> dict[Any, Settings]:
+        """What can be done with a session's trainings now."""
+        training = session.current if session else None
+        weights = {"interactive": training is not None and training.has_weights}
+        figures = {"interactive": training is not None and training.iteration > 0}
+        any_run = session is not None and any(one.iteration > 0 for one in session.trainings)
+        return {
+            self._draw_with: weights,
+            self._checkpoint: weights,
+            self._push: weights,
+            self._figure: figures,
+            self._table: {"interactive": any_run},
+        }
 
     def connect(
         self,
@@ -94,7 +113,7 @@ class TrainResults:
             return {session_weights: None, **banner.updates(None)}
 
         banner_parts = [session_weights, banner.row, banner.text]
-        chosen = self.draw_with.click(on_draw_with, whose, [tabs, *banner_parts], **_QUIET)
+        chosen = self._draw_with.click(on_draw_with, whose, [tabs, *banner_parts], **_QUIET)
         chosen.success(None, None, None, js="() => window.scrollTo(0, 0)")
         banner.back.click(on_draw_back, None, banner_parts, **_QUIET)
 

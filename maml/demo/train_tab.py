@@ -16,13 +16,15 @@ import gradio as gr
 from maml.demo.page_errors import as_page_errors
 from maml.demo.train_board import TrainingBoard
 from maml.demo.train_form import TrainForm
+from maml.demo.train_pulse import Arrival, TrainPulse
 from maml.demo.train_results import TrainResults, WeightsBanner
 from maml.demo.train_strings import TRAIN_STRINGS
 from maml.demo.translated import Settings, TranslatedComponents
 from maml.sessions.document import Language
 from maml.sessions.settings import ServerSettings
+from maml.sessions.sources import Sources
 from maml.sessions.training import Training
-from maml.sessions.visitors import TrainingQueue, TrainSession, Visitors
+from maml.sessions.visitors import Page, TrainingQueue, TrainSession, Visitors
 
 _UPDATE_SECONDS = 0.25
 """Between two updates of the page."""
@@ -51,6 +53,7 @@ def build_train_tab(
     session_weights: gr.State,
     banner: WeightsBanner,
     tabs: gr.Tabs,
+    pulse: TrainPulse,
     settings: ServerSettings = _DEFAULTS,
 ) -> TrainTab:
     """Put the Train tab's components and events into the surrounding blocks.
@@ -60,34 +63,35 @@ def build_train_tab(
             None for the shipped weights.
         banner: in the Draw tab.
         tabs: whose tab "draw" is shown when weights were chosen.
+        pulse: outside the tabs; made with ``render=False`` and put into the page later.
         settings: how many trainings may run, how long, and where.
     """
-    visitors = Visitors(settings.runs, TrainingQueue(settings.trainings))
-    form = TrainForm(settings.training_minutes)
-
-    def close(session: TrainSession | None) -> None:
-        if session is not None:
-            visitors.dismiss(session)
-
-    session_state = gr.State(None, delete_callback=close)
+    visitors = Visitors(settings.runs, TrainingQueue(settings.trainings), settings.grace_seconds)
+    sources = Sources()
+    sources.look()
+    form = TrainForm(settings.training_minutes, sources)
+    session_state = gr.State(None)
     language_state = gr.State("en")
     texts = TranslatedComponents()
     with gr.Row(elem_classes="maml-train"):
         with gr.Column(scale=4, min_width=300, elem_classes="maml-left"):
-            with gr.Column(elem_classes="maml-first"):
+            with gr.Column(elem_classes="maml-choices"):
                 form.choices(texts)
+            with gr.Column(elem_classes="maml-controls"):
                 with gr.Row(elem_classes="maml-buttons"):
                     start = texts.button("start", variant="primary")
                     pause = texts.button("pause", interactive=False)
                     unpause = texts.button("unpause", visible=False)
                     stop = texts.button("stop", interactive=False)
                 resume = texts.button("resume", visible=False)
+                use_generated = texts.button("use_generated", visible=False)
                 problem = gr.Markdown(visible=False, elem_classes="maml-problem")
             with gr.Column(elem_classes="maml-later"):
                 form.settings(texts)
-        with gr.Column(scale=9, min_width=320):
+        with gr.Column(scale=9, min_width=320, elem_classes="maml-right"):
             board = TrainingBoard(elem_id="training-board")
-            results = TrainResults(texts)
+            with gr.Column(elem_classes="maml-results"):
+                results = TrainResults(texts)
 
     # ---- settings
 
@@ -115,65 +119,120 @@ def build_train_tab(
 
     # ---- training
 
-    def controls(training: Training) -> dict[Any, Settings]:
-        state = training.state
+    def controls(session: TrainSession) -> dict[Any, Settings]:
+        """What can be done now."""
+        training = session.current
+        state = training.state if training else "idle"
+        ended = training is None or training.ended
         return {
-            start: {"interactive": training.ended},
+            start: {"interactive": ended},
             pause: {
                 "interactive": state in ("training", "evaluating"),
                 "visible": state != "paused",
             },
             unpause: {"visible": state == "paused"},
-            stop: {"interactive": not training.over and state != "stopping"},
-            resume: {"visible": training.ended and training.resumable},
-            results.draw_with: {"interactive": training.has_weights},
+            stop: {"interactive": not ended and state != "stopping"},
+            resume: {"visible": training is not None and ended and training.resumable},
+            use_generated: {"visible": training is not None and ended and training.without_data},
+            **results.controls(session),
         }
 
-    def board_of(session: TrainSession, training: Training, watched: bool) -> Settings:
+    def board_of(session: TrainSession, watched: bool = True) -> Settings:
         """What the board shows; curves and drawings only if somebody sees them."""
-        live = {**training.live(), "place": session.place(training)}
-        pictures = {"run": training.outline(), "solved": training.solved_tasks()} if watched else {}
-        return {key: json.dumps(value) for key, value in {"live": live, **pictures}.items()}
+        training = session.current
+        if training is None:
+            return {"live": "null", "run": "null", "solved": "null"}
+        shows: dict[str, Any] = {"live": {**training.live(), "place": session.place(training)}}
+        if watched:
+            shows |= {"run": training.outline(), "solved": training.solved_tasks()}
+        return {key: json.dumps(value) for key, value in shows.items()}
 
-    def earlier_runs(session: TrainSession) -> str:
-        return json.dumps([training.outline() for training in session.earlier])
+    def earlier_runs(session: TrainSession) -> Settings:
+        return {"earlier": json.dumps([training.outline() for training in session.earlier])}
 
-    def watch(session: TrainSession, training: Training) -> Iterator[dict[Any, Any]]:
-        """Keep the page up to date until the training has ended."""
-        yield {session_state: session, board: gr.update(earlier=earlier_runs(session))}
+    def watch(session: TrainSession, key: str | None) -> Iterator[dict[Any, Any]]:
+        """Keep a page up to date until its visitor's training has ended, or another watch does.
+
+        Args:
+            session: of the visitor.
+            key: of the page.
+        """
+        page = session.presence.page(key or "")
+        page.watch += 1
+        page.attached = True
+        this = page.watch
+        try:
+            yield from _updates(session, page, this)
+        finally:
+            if page.watch == this:
+                page.attached = False
+
+    def _updates(session: TrainSession, page: Page, this: int) -> Iterator[dict[Any, Any]]:
+        yield {
+            session_state: session,
+            pulse: gr.update(token=session.token, running=True),
+            board: gr.update(**earlier_runs(session)),
+        }
         shown: dict[Any, Settings] = {}
         told = 0.0
-        while True:
-            ended = training.ended
-            news = controls(training)
-            pressing = ended or any(shown.get(key) != value for key, value in news.items())
+        while page.watch == this:
+            training = session.current
+            ended = training is None or training.ended
+            news = controls(session)
+            pressing = ended or any(shown.get(one) != value for one, value in news.items())
             now = time.monotonic()
-            if session.pulse.watched or pressing or now - told > _UNWATCHED_SECONDS:
+            if page.watched or pressing or now - told > _UNWATCHED_SECONDS:
                 told = now
-                news[board] = board_of(session, training, session.pulse.watched or ended)
-                yield _changes(shown, news) or {board: gr.skip()}
-            if ended:
+                news[board] = board_of(session, page.watched or ended)
+                news[pulse] = {"told": round(1000 * now), "running": not ended}
+                yield _changes(shown, news)
+            if ended or training is None:
+                if training is not None and training.without_data:
+                    sources.download_failed()
                 return
             if training.state in ("waiting", "preparing", "paused"):
                 training.wait(_UPDATE_SECONDS)
             else:
                 time.sleep(_UPDATE_SECONDS)
 
-    def on_start(session: TrainSession | None, *given: Any) -> Iterator[dict[Any, Any]]:
+    def on_arrive(
+        arrival: Arrival, language: Language, request: gr.Request
+    ) -> Iterator[dict[Any, Any]]:
+        """A page opens, or gets no updates any more."""
+        if arrival.first:
+            sources.look()
+            says = form.source_says(language)
+            if sources.default() == "generated":
+                says["value"] = "generated"  # else a choice that was made meanwhile would be undone
+            yield {form.source: gr.update(**says)}
+        session = visitors.find(arrival.token)
+        if session is not None:
+            yield from watch(session, request.session_hash)
+
+    def on_start(
+        session: TrainSession | None, request: gr.Request, *given: Any
+    ) -> Iterator[dict[Any, Any]]:
         session = session or visitors.welcome()
         with as_page_errors():
             choice = form.read(*given)
-            training = session.add(
-                choice.recipe, choice.source, choice.device, choice.limit_minutes
-            )
-        yield from watch(session, training)
+            session.add(choice.recipe, choice.source, choice.device, choice.limit_minutes)
+        yield from watch(session, request.session_hash)
 
-    def on_resume(session: TrainSession | None, language: Language) -> Iterator[dict[Any, Any]]:
+    def on_use_generated(
+        session: TrainSession | None, request: gr.Request, *given: Any
+    ) -> Iterator[dict[Any, Any]]:
+        yield {form.source: "generated"}
+        name, _, *others = given
+        yield from on_start(session, request, name, "generated", *others)
+
+    def on_resume(
+        session: TrainSession | None, language: Language, request: gr.Request
+    ) -> Iterator[dict[Any, Any]]:
         if session is None:
             raise gr.Error(TRAIN_STRINGS[language]["no_runs"], print_exception=False)
         with as_page_errors():
-            training = session.resume()
-        yield from watch(session, training)
+            session.resume()
+        yield from watch(session, request.session_hash)
 
     def steer(act: Callable[[Training], None]) -> Callable[[TrainSession | None], None]:
         def on_press(session: TrainSession | None) -> None:
@@ -182,22 +241,22 @@ def build_train_tab(
 
         return on_press
 
-    def on_sign(session: TrainSession | None, watched: bool) -> None:
+    def on_watched(session: TrainSession | None, request: gr.Request) -> None:
         if session is not None:
-            session.pulse.hear(watched)
+            session.presence.hear(request.session_hash or "", watched=True)
 
-    def on_watched(session: TrainSession | None) -> None:
-        on_sign(session, watched=True)
+    def on_unwatched(session: TrainSession | None, request: gr.Request) -> None:
+        if session is not None:
+            session.presence.hear(request.session_hash or "", watched=False)
 
-    def on_unwatched(session: TrainSession | None) -> None:
-        on_sign(session, watched=False)
-
-    def on_remove(session: TrainSession | None, number: int | None) -> Any:
+    def on_remove(session: TrainSession | None, number: int | None) -> dict[Any, Any]:
         if session is None or number is None:
-            return gr.skip()
+            return {board: gr.skip()}
         with as_page_errors():
             session.remove(number)
-        return gr.update(earlier=earlier_runs(session))
+        news = controls(session)
+        news[board] = {**board_of(session), **earlier_runs(session)}
+        return {component: gr.update(**settings) for component, settings in news.items()}
 
     # A place in Gradio's queue could not be shown in the page's language, nor be left by the button
     # that stops: whose turn it is is decided by the `TrainingQueue`.
@@ -205,17 +264,22 @@ def build_train_tab(
     # "Once", which buttons have by default, would drop a click made before the last run's event has
     # quite ended; a second run is refused by the session.
     again: dict[str, Any] = {**long, "trigger_mode": "multiple"}
-    shown = [session_state, board, start, pause, unpause, stop, resume, results.draw_with]
+    steered = [start, pause, unpause, stop, resume, use_generated, *results.buttons]
+    shown = [session_state, pulse, board, *steered]
+    pulse.arrive(on_arrive, [pulse, language_state], [form.source, *shown], **again)
     start.click(on_start, [session_state, *form.inputs], shown, **again)
+    use_generated.click(
+        on_use_generated, [session_state, *form.inputs], [form.source, *shown], **again
+    )
     resume.click(on_resume, [session_state, language_state], shown, **again)
     pause.click(steer(Training.pause), session_state, None, **long)
     unpause.click(steer(Training.unpause), session_state, None, **long)
     stop.click(steer(Training.stop), session_state, None, **long)
     # "Once" would drop the signs of life that come while the app is slow to take one in.
     life: dict[str, Any] = {**_QUIET, "queue": False, "trigger_mode": "multiple"}
-    board.watched(on_watched, session_state, None, **life)
-    board.unwatched(on_unwatched, session_state, None, **life)
-    board.remove(on_remove, [session_state, board], board, trigger_mode="multiple", **long)
+    pulse.watched(on_watched, session_state, None, **life)
+    pulse.unwatched(on_unwatched, session_state, None, **life)
+    board.remove(on_remove, [session_state, board], [board, *steered], **again)
     results.connect(session_state, language_state, session_weights, banner, tabs)
 
     def translate(language: Language) -> list[Any]:

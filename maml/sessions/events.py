@@ -181,9 +181,15 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The training cannot continue; `text` says why."""
+    """The training cannot continue.
+
+    Args:
+        text: says why.
+        reason: "data" if the characters could not be loaded, else "training".
+    """
 
     text: str
+    reason: Literal["data", "training"] = "training"
     kind: Literal["failed"] = "failed"
 
 

@@ -36,14 +36,16 @@ RESUMABLE: frozenset[State] = frozenset({"stopped", "limit", "lost", "died"})
 
 _KEPT_LINES = 12
 _PACE_SECONDS = 8.0
+_STEADY_SECONDS = 60.0
 _PACE_INTERVAL = 0.25
 
 
 class Pace:
-    """Steps a second over the last few seconds."""
+    """How fast steps are taken; rests are left out, evaluations are not."""
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int]] = deque()
+        self._rested_since: float | None = None
 
     def note(self, iteration: int) -> None:
         """A step was taken just now."""
@@ -51,18 +53,38 @@ class Pace:
         if self._marks and now - self._marks[-1][0] <= _PACE_INTERVAL:
             return
         self._marks.append((now, iteration))
-        while len(self._marks) > 2 and now - self._marks[0][0] > _PACE_SECONDS:
+        while len(self._marks) > 2 and now - self._marks[0][0] > _STEADY_SECONDS:
             self._marks.popleft()
 
+    def rest(self) -> None:
+        """A rest begins."""
+        self._rested_since = time.monotonic()
+
+    def wake(self) -> None:
+        """The rest is over: it did not happen."""
+        if self._rested_since is not None:
+            rest = time.monotonic() - self._rested_since
+            self._marks = deque((at + rest, iteration) for at, iteration in self._marks)
+        self._rested_since = None
+
     def clear(self) -> None:
-        """Forget what was: it rested, or starts anew."""
+        """Forget what was: another stage has begun, or the run was started anew."""
         self._marks.clear()
+        self._rested_since = None
 
     def rate(self) -> float | None:
-        """Steps a second, or None while too little is known."""
+        """Steps a second in the last few seconds, or None while too little is known."""
+        return self._rate(_PACE_SECONDS)
+
+    def steady_rate(self) -> float | None:
+        """Steps a second over a longer time, from which to tell the time that is left."""
+        return self._rate(_STEADY_SECONDS)
+
+    def _rate(self, seconds: float) -> float | None:
         if len(self._marks) < 2:
             return None
-        (before, first), (after, last) = self._marks[0], self._marks[-1]
+        after, last = self._marks[-1]
+        before, first = next(mark for mark in self._marks if after - mark[0] <= seconds)
         return (last - first) / (after - before) if after - before > 0.5 else None
 
 
@@ -83,6 +105,7 @@ class RunProgress:
         self.saved = 0
         self.accuracy: float | None = None
         self.rested_since: float | None = None
+        self.without_data = False
         self.preview: events.Preview | None = None
         self._first_preview: events.Preview | None = None
         self._data: events.DataProgress | None = None
@@ -147,6 +170,8 @@ class RunProgress:
                 self._enter("training")
             case events.StepTaken():
                 self._enter("training")
+                if event.stage != self._stage:
+                    self._pace.clear()
                 self.iteration, self._stage = event.iteration, event.stage
                 self._train.add(event.iteration, 100 * event.accuracy, event.loss)
                 self._pace.note(event.iteration)
@@ -167,9 +192,10 @@ class RunProgress:
             case events.Paused():
                 self._enter("paused")
                 self.rested_since = time.monotonic()
-                self._pace.clear()
+                self._pace.rest()
             case events.Continued():
                 self.rested_since = None
+                self._pace.wake()
                 self._enter("training")
             case events.Stopped():
                 self.end(self._end)
@@ -177,6 +203,7 @@ class RunProgress:
                 self.saved = event.iteration
                 self.end("finished")
             case events.Failed():
+                self.without_data = event.reason == "data"
                 self.end("failed", event.text)
             case events.ProcessEnded():
                 if self.state == "stopping":
@@ -219,17 +246,20 @@ class RunProgress:
         total = self.recipe.training.total
         before = self.recipe.training.pretraining_episodes
         stage_end = before if self._stage == "pretraining" else total
-        rate = self._pace.rate() if self.state in ("training", "evaluating") else None
+        running = self.state in ("training", "evaluating")
+        rate = self._pace.rate() if running else None
+        steady = self._pace.steady_rate() if running else None
         return {
             "state": self.state,
             "text": self.text,
+            "without_data": self.without_data,
             "data": asdict(self._data) if self._data and self.state == "preparing" else None,
             "stage": self._stage,
             "two_stages": 0 < before < total,
             "iteration": self.iteration,
             "iterations": total,
             "rate": round(rate, 2) if rate else None,
-            "left": round((stage_end - self.iteration) / rate) if rate else None,
+            "left": round((stage_end - self.iteration) / steady) if steady else None,
             "seconds": round(self.seconds),
             "saved": self.saved,
             "lines": list(self._lines),

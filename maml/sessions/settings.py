@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import tempfile
@@ -15,6 +16,7 @@ T = TypeVar("T")
 
 _SPACE_MINUTES = 10.0
 _MOST_MINUTES = 1e6
+_MOST_SECONDS = 86_400.0
 
 
 class SettingError(ValueError):
@@ -29,6 +31,7 @@ class ServerSettings:
         weights: to draw with: a checkpoint's path or a Hub id; None takes the bundled ones.
         trainings: how many may run at a time.
         training_minutes: how long one may take; 0 for as long as it takes.
+        grace_seconds: how long one goes on without its visitor before it is saved and stopped.
         runs: folder for the files of trainings; None takes a temporary one.
         proxies: how many proxies stand in front of the app, each of which appends the address that
             it was called from to `X-Forwarded-For`.
@@ -37,14 +40,15 @@ class ServerSettings:
     weights: str | None = None
     trainings: int = 1
     training_minutes: float = 0.0
+    grace_seconds: float = 60.0
     runs: Path | None = None
     proxies: int = 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerSettings:
-        """Read `MAML_WEIGHTS`, `MAML_TRAININGS`, `MAML_TRAINING_MINUTES`, `MAML_RUNS` and
-        `MAML_PROXIES`, and check the variables of Gradio and of the data sets that decide whether
-        the app can start.
+        """Read `MAML_WEIGHTS`, `MAML_TRAININGS`, `MAML_TRAINING_MINUTES`, `MAML_GRACE_SECONDS`,
+        `MAML_RUNS` and `MAML_PROXIES`, and check the variables of Gradio and of the data sets that
+        decide whether the app can start.
 
         Raises:
             SettingError: if one of them does not make sense.
@@ -65,6 +69,7 @@ class ServerSettings:
             training_minutes=read(
                 "MAML_TRAINING_MINUTES", _minutes, _SPACE_MINUTES if space else 0.0
             ),
+            grace_seconds=read("MAML_GRACE_SECONDS", _seconds, 60.0),
             runs=read("MAML_RUNS", _writable_folder, None),
             proxies=read("MAML_PROXIES", _whole(0, 10), 1 if space else 0),
         )
@@ -89,13 +94,24 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
 
 
 def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = -1.0
+    minutes = _number(text)
     if not 0 <= minutes < _MOST_MINUTES:
         raise ValueError("must be a number of minutes, 0 for no limit")
     return minutes
+
+
+def _seconds(text: str) -> float:
+    seconds = _number(text)
+    if not 0 < seconds < _MOST_SECONDS:
+        raise ValueError("must be a number of seconds above 0")
+    return seconds
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _folder(text: str) -> Path | None:

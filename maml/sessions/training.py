@@ -68,6 +68,11 @@ class Training:
         return self._progress.resumable
 
     @property
+    def without_data(self) -> bool:
+        """Whether it failed because its characters could not be loaded."""
+        return self._progress.without_data
+
+    @property
     def has_weights(self) -> bool:
         """Whether there are weights to draw with."""
         return self.folder.weights.exists()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from maml.config import Recipe
@@ -20,14 +22,15 @@ from maml.sessions.training import Training
 
 MOST_RUNS = 12
 """Runs that a session keeps; the oldest makes room."""
-SILENCE_SECONDS = 3.5
-"""A page that is there says so every second; one that has been silent for longer is gone.  The end
-of a connection is not always seen: a network may simply stop carrying anything."""
-FIRST_WORD_SECONDS = 20.0
-"""How long it may take until a page speaks for the first time."""
+MOST_SESSIONS = 200
+"""Sessions that are kept; of those in which nothing runs the one unseen for longest makes room."""
+KEEP_SECONDS = 3600.0
+"""A session in which nothing runs and whose pages have been silent for so long is closed."""
+_PAGE_SECONDS = 10.0
+"""A page that has been silent for so long sees nothing any more."""
 _LOOK_SECONDS = 0.5
 """At most this much of the time between two looks counts as silence: when the app itself stands
-still, on a machine that is too busy, it cannot hear the page either."""
+still, on a machine that is too busy, it cannot hear the pages either."""
 _TEND_SECONDS = 0.1
 _END_SECONDS = 1.0
 
@@ -85,48 +88,87 @@ class TrainingQueue:
 # ---- a visitor -----------------------------------------------------------------------------------
 
 
-class Pulse:
-    """Whether a page is still there; it says so every second."""
+@dataclass
+class Page:
+    """An open page of a visitor.
+
+    Args:
+        watched: whether anybody can see its board.
+        heard: when it last spoke, on the monotonic clock.
+        watch: number of the latest watch that keeps it up to date; earlier ones are to end.
+        attached: whether a watch keeps it up to date.
+    """
+
+    watched: bool = True
+    heard: float = field(default_factory=time.monotonic)
+    watch: int = 0
+    attached: bool = False
+
+
+class Presence:
+    """Whether a visitor is still there: every open page says so every second.
+
+    The end of a connection is not always seen: a network may simply stop carrying anything.
+    """
 
     def __init__(self) -> None:
-        self.watched = True
+        self._pages: dict[str, Page] = {}
         self._silence = 0.0
-        self._has_spoken = False
-        self._looked = time.monotonic()
+        self._looked = self.heard = time.monotonic()
 
-    def expect(self) -> None:
-        """From now on the page has to speak."""
-        self._silence, self._has_spoken, self.watched = 0.0, False, True
-        self._looked = time.monotonic()
+    def page(self, key: str) -> Page:
+        """The page with a key, a new one if it is not known."""
+        self._forget_pages()
+        return self._pages.setdefault(key, Page())
 
-    def hear(self, watched: bool = True) -> None:
-        """The page has spoken.
+    def hear(self, key: str, watched: bool = True) -> Page:
+        """A page has spoken.
 
         Args:
-            watched: whether anybody can see the board.
+            key: of the page.
+            watched: whether anybody can see its board.
         """
-        self._silence, self._has_spoken, self.watched = 0.0, True, watched
+        page = self.page(key)
+        self._silence, self.heard = 0.0, time.monotonic()
+        page.heard, page.watched = self.heard, watched
+        return page
 
-    def beats(self) -> bool:
-        """Whether the page has spoken lately; to be asked a few times a second."""
+    def expect(self) -> None:
+        """A page has done something: silence counts from now."""
+        self._silence, self._looked = 0.0, time.monotonic()
+        self.heard = self._looked
+
+    def silence(self) -> float:
+        """Seconds since a page last spoke; to be asked a few times a second."""
         now = time.monotonic()
         self._silence += min(now - self._looked, _LOOK_SECONDS)
         self._looked = now
-        return self._silence <= (SILENCE_SECONDS if self._has_spoken else FIRST_WORD_SECONDS)
+        return self._silence
+
+    def _forget_pages(self) -> None:
+        oldest = time.monotonic() - _PAGE_SECONDS
+        for key in [key for key, page in self._pages.items() if page.heard < oldest]:
+            if not self._pages[key].attached:
+                del self._pages[key]
 
 
 class TrainSession:
     """The trainings of one visitor, one at a time.
 
+    The visitor comes back to it with its token.
+
     Args:
         folder: a folder of its own, made when it is first needed.
         queue: in which the visitors' trainings wait for each other.
+        grace_seconds: a training whose visitor has been silent for longer is saved and stopped.
     """
 
-    def __init__(self, folder: Path, queue: TrainingQueue) -> None:
+    def __init__(self, folder: Path, queue: TrainingQueue, grace_seconds: float = 60.0) -> None:
         self.folder = folder
+        self.token = secrets.token_urlsafe(24)
         self.trainings: list[Training] = []
-        self.pulse = Pulse()
+        self.presence = Presence()
+        self._grace = grace_seconds
         self._queue = queue
         self._numbers = 0
         self._copies = 0
@@ -160,7 +202,7 @@ class TrainSession:
         self._queue.join(training)
         self._numbers += 1
         self.trainings.append(training)
-        self.pulse.expect()
+        self.presence.expect()
         while len(self.trainings) > MOST_RUNS:
             self.remove(self.trainings[0].number)
         return training
@@ -177,7 +219,7 @@ class TrainSession:
             raise ValueError("There is no run to resume; start a training.")
         self._queue.join(training)
         training.wait_for_turn(resume=True)
-        self.pulse.expect()
+        self.presence.expect()
         return training
 
     def _refuse_if_busy(self) -> None:
@@ -207,9 +249,10 @@ class TrainSession:
         training = self.current
         if training is None:
             return
+        silence = self.presence.silence()
         if not training.over:
-            if not self.pulse.beats():
-                training.abandon("lost")
+            if silence > self._grace:
+                training.stop("lost")
             elif training.state == "waiting" and not self._queue.place(training):
                 training.start()
         training.keep_time()
@@ -272,47 +315,61 @@ class Visitors:
         folder: below which their files go, in a scratch folder of this process; None takes the
             system's folder for temporary files.
         queue: in which their trainings wait for each other.
+        grace_seconds: a training whose visitor has been silent for longer is saved and stopped.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None, queue: TrainingQueue) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None,
+        queue: TrainingQueue,
+        grace_seconds: float = 60.0,
+    ) -> None:
         self._scratch: ScratchFolder | None = None
         with contextlib.suppress(OSError):  # the training says what is wrong with the folder
             self._scratch = ScratchFolder(Path(folder) if folder else None)
         self._folder = self._scratch.path if self._scratch else Path(folder or "")
         self._queue = queue
+        self._grace = grace_seconds
         self._lock = threading.Lock()
-        self._sessions: list[TrainSession] = []
+        self._sessions: dict[str, TrainSession] = {}
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
     def welcome(self) -> TrainSession:
         """A session for a new visitor, with a folder of its own."""
+        session = TrainSession(self._new_folder(), self._queue, self._grace)
         with self._lock:
-            session = TrainSession(self._new_folder(), self._queue)
-            self._sessions.append(session)
+            self._sessions[session.token] = session
             if self._thread is None:
                 self._thread = threading.Thread(target=self._tend, daemon=True, name="visitors")
                 self._thread.start()
-            return session
+        return session
+
+    def find(self, token: object) -> TrainSession | None:
+        """The session with a token, or None."""
+        with self._lock:
+            session = self._sessions.get(token) if isinstance(token, str) else None
+        if session is not None:
+            session.presence.expect()
+        return session
 
     def dismiss(self, session: TrainSession) -> None:
         """Close a session."""
         with self._lock:
-            if session in self._sessions:
-                self._sessions.remove(session)
+            self._sessions.pop(session.token, None)
         session.close()
 
     def close(self) -> None:
         """Close all sessions and end the thread; their processes get a second."""
         self._closed.set()
-        trainings = [one for session in list(self._sessions) for one in session.trainings]
+        trainings = [one for session in list(self._sessions.values()) for one in session.trainings]
         for training in trainings:
             training.abandon()
         deadline = time.monotonic() + _END_SECONDS
         for training in trainings:
             # One that still writes would make its folder anew.
             training.await_end(max(0.0, deadline - time.monotonic()))
-        for session in list(self._sessions):
+        for session in list(self._sessions.values()):
             self.dismiss(session)
         if self._thread is not None:
             self._thread.join()
@@ -328,10 +385,23 @@ class Visitors:
     def _tend(self) -> None:
         while not self._closed.wait(_TEND_SECONDS):
             with self._lock:
-                sessions = list(self._sessions)
+                sessions = list(self._sessions.values())
             for session in sessions:
                 try:
                     session.tend()
                 except Exception:
                     # One visitor's trouble must not end the care for all others.
                     _log.exception("A session could not be tended.")
+            for session in _dispensable(sessions):
+                self.dismiss(session)
+
+
+def _dispensable(sessions: Sequence[TrainSession]) -> list[TrainSession]:
+    """Those that have been idle for too long, or are too many."""
+    idle = sorted(
+        (session for session in sessions if not session.busy),
+        key=lambda session: session.presence.heard,
+    )
+    oldest = time.monotonic() - KEEP_SECONDS
+    stale = sum(session.presence.heard < oldest for session in idle)
+    return idle[: max(stale, len(sessions) - MOST_SESSIONS)]

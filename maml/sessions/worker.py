@@ -42,6 +42,10 @@ class StopNow(GeneratorExit):
     """
 
 
+class NoData(Exception):
+    """The characters cannot be loaded; the text says why."""
+
+
 class Channel:
     """Events out, commands in.  Ends the process when the commands end.
 
@@ -101,11 +105,18 @@ def main() -> int:
     try:
         for event in train(channel):
             channel.send(event)
+    except NoData as error:
+        channel.send(events.Failed(_text_of(error), "data"))
+        return 1
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        text = re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split()))
-        channel.send(events.Failed(text or type(error).__name__))
+        channel.send(events.Failed(_text_of(error)))
         return 1
     return 0
+
+
+def _text_of(error: Exception) -> str:
+    text = re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split()))
+    return text or type(error).__name__
 
 
 def _give_way() -> None:
@@ -122,6 +133,7 @@ def train(channel: Channel) -> Iterator[Event]:
         Everything that happens; last `Finished` or `Stopped`.
 
     Raises:
+        NoData: as `load_characters`.
         ValueError, OSError: as `TrainingRun.records`.
     """
     job = channel.job
@@ -212,12 +224,15 @@ def load_characters(job: Job, progress: Callable[[str, int, int], None]) -> Char
         progress: called as ``progress(task, done, total)``, a few times a second.
 
     Raises:
-        ValueError, OSError: as `load_omniglot`.
+        NoData: if Omniglot is not at hand and cannot be fetched, or is damaged.
     """
     if job.source == "generated":
         progress("generating", 0, 0)
         return load_generated(framing=job.recipe.framing)
-    return load_omniglot(job.root, framing=job.recipe.framing, progress=progress)
+    try:
+        return load_omniglot(job.root, framing=job.recipe.framing, progress=progress)
+    except (ValueError, OSError) as error:
+        raise NoData(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
  * Gradio runs this with `element`, `trigger`, `props` and `watch`.  Python pushes the props `live`
  * (what changes all the time), `run` (the latest run's settings and curves), `solved` (tasks just
  * solved), `earlier` (other runs of the session), all of them JSON texts, and `language`; the page
- * sends {remove: number} with the event "remove", and every second of a run the event "watched" or
- * "unwatched".
+ * sends {remove: number} with the event "remove".  The document's event "maml-board" tells whether
+ * the board can be seen.
  */
 (() => {
   "use strict";
@@ -79,6 +79,7 @@
       return live.data.task === "generating" ? t("data_generating")
         : t("data_reading", { task: live.data.task });
     }
+    if (live.without_data) return t("failed_data");
     return t(live.state, { place: live.place, text: live.text, minutes: live.limit });
   }
 
@@ -227,7 +228,7 @@
   function showRuns(run, earlier) {
     const runs = [...(run ? [run] : []), ...earlier];
     const key = JSON.stringify([props.language, run?.number,
-      runs.map((one) => [one.number, one.accuracy])]);
+      runs.map((one) => [one.number, one.accuracy, one.state])]);
     parts.runsPanel.hidden = !runs.length;
     if (key === shownRuns) return;
     shownRuns = key;
@@ -241,7 +242,7 @@
         } });
       return el("li", {}, el("span", { class: one === run ? "swatch test" : `swatch old hue-${one.number % 6}` }),
         el("span", { class: "run-name" }, nameOfRun(one)), el("span", { class: "note" }, best),
-        one === run ? el("span") : remove);
+        OVER.includes(one.state) ? remove : el("span"));
     }));
   }
 
@@ -254,42 +255,20 @@
     parts.logPanel.hidden = !text;
   }
 
-  // ---- heartbeat -----------------------------------------------------------------------------
+  // ---- all of it ------------------------------------------------------------------------------
 
-  let ticker = null;
   let inView = false;
 
-  const visible = () => inView && document.visibilityState === "visible";
-
-  function speak() {
-    if (visible()) trigger("watched");
-    else trigger("unwatched");
-  }
-
+  // Curves that nobody looks at would slow down drawing: the server is told whether they are seen.
   new IntersectionObserver((entries) => {
     inView = entries.at(-1).isIntersecting;
-    if (ticker) speak();
+    document.dispatchEvent(new CustomEvent("maml-board", { detail: inView }));
     if (inView) show();
   }).observe(root);
-
-  /** While a run is not over, tell the server every second that the page is there and whether the
-   * board can be seen: curves that nobody looks at would slow down drawing.  The clock is a worker's,
-   * since browsers slow down the clocks of pages in the background. */
-  function beat(active) {
-    if (active && !ticker) {
-      const source = "setInterval(() => postMessage(0), 1000); postMessage(0);";
-      ticker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-      ticker.onmessage = speak;
-    } else if (!active && ticker) {
-      ticker.terminate();
-      ticker = null;
-    }
-  }
 
   function show() {
     const live = JSON.parse(props.live || "null");
     showState(live);
-    beat(Boolean(live) && !OVER.includes(live.state));
     parts.extra.hidden = !live?.steps;
     if (!inView) return;
     const latest = JSON.parse(props.run || "null");

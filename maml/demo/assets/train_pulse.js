@@ -1,0 +1,73 @@
+/* Says that the page is there, and finds its trainings again: see maml.demo.train_pulse.
+ *
+ * Gradio runs this with `element`, `trigger`, `props` and `watch`.
+ */
+(() => {
+  "use strict";
+
+  const { KEY } = PULSE_CONSTANTS;
+  const STALE = 8000; // milliseconds without an update after which the page asks for its trainings
+
+  /** Storage may be forbidden: then a reload finds nothing. */
+  function kept() {
+    try {
+      return window.localStorage.getItem(KEY) ?? "";
+    } catch {
+      return "";
+    }
+  }
+
+  function keep() {
+    if (!props.token) return;
+    try {
+      window.localStorage.setItem(KEY, props.token);
+    } catch {
+      // as above
+    }
+  }
+
+  let boardIsSeen = false;
+  let told = performance.now();
+  let ticker = null;
+
+  function arrive(first = false) {
+    told = performance.now();
+    props.value = { token: props.token || kept(), first, at: Date.now() };
+    trigger("arrive");
+  }
+
+  function speak() {
+    if (!navigator.onLine) return;
+    if (performance.now() - told > STALE) arrive();
+    if (boardIsSeen && document.visibilityState === "visible") trigger("watched");
+    else trigger("unwatched");
+  }
+
+  /** The clock is a worker's, since browsers slow down the clocks of pages in the background. */
+  function beat() {
+    if (props.running && !ticker) {
+      const source = "setInterval(() => postMessage(0), 1000); postMessage(0);";
+      ticker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+      ticker.onmessage = speak;
+      told = performance.now();
+    } else if (!props.running && ticker) {
+      ticker.terminate();
+      ticker = null;
+    }
+  }
+
+  document.addEventListener("maml-board", (event) => {
+    boardIsSeen = event.detail;
+    if (ticker) speak();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (ticker) speak();
+  });
+
+  watch("token", keep);
+  watch("running", beat);
+  watch("told", () => {
+    told = performance.now();
+  });
+  arrive(true);
+})();
