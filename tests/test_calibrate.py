@@ -133,6 +133,17 @@ def test_temperature_is_the_one_that_fits_best() -> None:
     torch.testing.assert_close(found, truth, rtol=0, atol=0.06)
 
 
+def test_tasks_have_thirty_sizes() -> None:
+    sizes = {(one.ways, one.shots, one.within_alphabet) for one in maml.calibrate._SHAPES}
+    assert sizes == {
+        (ways, shots, within)
+        for ways in (2, 3, 5, 10, 20)
+        for shots in (1, 2, 5)
+        for within in (False, True)
+    }
+    assert {one.queries for one in maml.calibrate._SHAPES} == {5}
+
+
 def test_each_task_weighs_alike_in_the_temperature() -> None:
     """However many queries it has."""
     generator = torch.Generator().manual_seed(0)

@@ -499,6 +499,30 @@ def test_interrupted_write_leaves_nothing_behind(
     assert {file.name: file.read_bytes() for file in weights.parent.iterdir()} == before
 
 
+def test_content_is_on_the_disk_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a writer that is killed meanwhile leaves a name that the next one recognises."""
+    path = tmp_path / "file"
+    done: list[tuple[str, int]] = []
+    synchronise, replace = os.fsync, os.replace
+
+    def fsync(number: int) -> None:
+        done.append(("synchronised", os.fstat(number).st_size))
+        (temporary,) = tmp_path.iterdir()
+        assert temporary.name.startswith(".tmp-file-")
+        synchronise(number)
+
+    def replacing(source: str, target: Path) -> None:
+        done.append(("replaced", os.stat(source).st_size))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replacing)
+    write_atomically(path, b"content")
+    assert done == [("synchronised", 7), ("replaced", 7)]
+
+
 def test_what_a_killed_writer_left_is_cleared_away(tmp_path: Path) -> None:
     """By the next write of the same file, unless it is so young that it may be at work."""
     names = ("old", "young", "other")
