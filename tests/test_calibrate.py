@@ -80,6 +80,7 @@ def test_calibrating_touches_nothing_else(
     changed = {"temperature_weights", "unknown_weights", "unknown_limit"}
     for name, value in network(small_alphabets).state_dict().items():
         assert torch.equal(value, calibrated.state_dict()[name]) == (name not in changed), name
+    assert not any(buffer.requires_grad for buffer in calibrated.buffers())
 
 
 def test_same_seed_same_calibration_and_no_global_randomness(
