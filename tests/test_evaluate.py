@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import math
 from typing import Any
 
@@ -96,6 +98,13 @@ def test_perfect_learner() -> None:
     assert not result.transductive
     # Before the first step all ways are alike, and the first of three is taken.
     assert result.accuracy_by_step == pytest.approx((1 / 3, 1))
+
+
+def test_a_result_is_frozen_and_rests_on_a_thousand_tasks() -> None:
+    result = evaluate(Oracle(rate=1000.0), pixels(), SHAPE, tasks=1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.accuracy = 0.5  # type: ignore[misc]
+    assert inspect.signature(evaluate).parameters["tasks"].default == 1000
 
 
 def test_learner_that_learns_nothing_is_at_chance() -> None:
