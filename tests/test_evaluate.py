@@ -224,6 +224,13 @@ def test_what_cannot_be_evaluated_is_refused(
         evaluate(network(), small_alphabets, **{"shape": SHAPE, "tasks": 1, **options})
 
 
+@pytest.mark.parametrize(("name", "value"), [("tasks", 0), ("steps", 101), ("seed", -1)])
+def test_tables_refuse_the_same(small_alphabets: CharacterSet, name: str, value: int) -> None:
+    table = FeatureTable(network(), small_alphabets)
+    with pytest.raises(ValueError, match=f"{name} must be a whole number .*; got {value}"):
+        evaluate_table(table, SHAPE, **{"tasks": 1, name: value})  # type: ignore[arg-type]
+
+
 def test_fixed_network_refuses_other_ways(small_alphabets: CharacterSet) -> None:
     with pytest.raises(ValueError, match="built for 3 ways, but the task has 4"):
         evaluate(network("notebook"), small_alphabets, EpisodeShape(4, 1, 1), tasks=1)
