@@ -224,6 +224,26 @@ def test_what_cannot_be_evaluated_is_refused(
         evaluate(network(), small_alphabets, **{"shape": SHAPE, "tasks": 1, **options})
 
 
+def test_features_of_all_tasks_are_computed_together_and_once(
+    small_alphabets: CharacterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    stem = FeatureTable._stem
+
+    def counting(self: FeatureTable, images: Tensor) -> Tensor:
+        if len(images):
+            looked.append(len(images))
+        return stem(self, images)
+
+    monkeypatch.setattr(FeatureTable, "_stem", counting)
+    table = FeatureTable(network(), small_alphabets)
+    first = evaluate_table(table, SHAPE, 8)
+    assert len(looked) == 2  # examples, then questions
+    assert sum(looked) <= small_alphabets.images[:, :, 0, 0].size
+    assert evaluate_table(table, SHAPE, 8) == first
+    assert len(looked) == 2
+
+
 @pytest.mark.parametrize(("name", "value"), [("tasks", 0), ("steps", 101), ("seed", -1)])
 def test_tables_refuse_the_same(small_alphabets: CharacterSet, name: str, value: int) -> None:
     table = FeatureTable(network(), small_alphabets)
