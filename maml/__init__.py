@@ -1,7 +1,7 @@
 """MAML on handwritten symbols: draw a few, adapt in a few gradient steps, name the rest."""
 
 from maml.adapt import AdaptationStep, AdaptedLearner, Prediction, adapt
-from maml.checkpoint import CheckpointError, load_pretrained, save_model
+from maml.checkpoint import CheckpointError, load_model, load_pretrained, save_model
 from maml.config import (
     EpisodeShape,
     InnerLoop,
@@ -19,6 +19,7 @@ from maml.data.synthetic import generate_alphabets
 from maml.drawing import image_to_ink, strokes_to_image
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork, build_model
+from maml.modules import from_module
 from maml.recipes import RECIPES
 from maml.runs import TrainingRun
 from maml.train import MetaStep, meta_train
@@ -48,8 +49,10 @@ __all__ = [
     "adapt",
     "build_model",
     "evaluate",
+    "from_module",
     "generate_alphabets",
     "image_to_ink",
+    "load_model",
     "load_omniglot",
     "load_pretrained",
     "load_quickdraw",

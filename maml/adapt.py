@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from maml.batched import Patches, evaluation_mode, own_buffers, prepare, run_tasks
 from maml.config import LARGEST_STEPS, require_whole
-from maml.data.episodes import SupportSet, as_ink_batch
+from maml.data.episodes import SupportSet
 from maml.learner_file import LearnerState, read_learner, write_learner
 from maml.model import MetaNetwork, require_meta_network
 
@@ -352,7 +352,7 @@ class AdaptedTasks:
 
     @torch.no_grad()
     def embeddings(self, features: Tensor, step: int) -> Tensor:
-        """A unit vectors (tasks, m, dimensions) after `step` steps."""
+        """Unit vectors (tasks, m, dimensions) after `step` steps, of a network that can embed."""
         assert isinstance(self.network, nn.Sequential)
         body = self.network[:-1]  # All but the head, whose weight and bias come last.
         return run_tasks(body, self.path[step][:-2], features, batch_statistics=False)
@@ -449,13 +449,14 @@ class AdaptedLearner:
         """Name drawings.
 
         Args:
-            images: ink, (m, 28, 28) or (m, 1, 28, 28) floats in [0, 1].
+            images: ink, (m, 28, 28) or (m, 1, 28, 28) floats in [0, 1]; of a network made by
+                `from_module` pictures (m, channels, height, width) as its module takes them.
 
         Returns:
             The answers; each depends on its own picture alone.
 
         Raises:
-            ValueError: if the images are not such ink.
+            ValueError: if the images are not such pictures.
         """
         features = self._see(images)
         return Prediction(
@@ -507,9 +508,15 @@ class AdaptedLearner:
             path: of the file.
 
         Raises:
-            ValueError: if the learner holds values that are not finite.
+            ValueError: if the learner holds values that are not finite, or its network is a module
+                of one's own, whose code the file could not hold.
             OSError: if the file cannot be written; what stood there before stays whole.
         """
+        if self.model.settings.kind == "module":
+            raise ValueError(
+                "A learner of one's own module cannot be saved whole; save the tensors of "
+                "learner.state_dict() with safetensors, which fit the module."
+            )
         tasks = self._tasks
         taken = [[tensor[0] for tensor in tensors] for tensors in tasks.path[: self.steps + 1]]
         trajectory = [(record.loss, record.accuracy) for record in self.trajectory]
@@ -547,7 +554,7 @@ class AdaptedLearner:
 
     @torch.no_grad()
     def _see(self, images: object) -> Tensor:
-        batch = as_ink_batch(images).to(self._tasks.features.device)
+        batch = self.model.pictures(images).to(self._tasks.features.device)
         with evaluation_mode(self.model):
             return self.model.features(batch)
 
@@ -575,7 +582,7 @@ def adapt(model: MetaNetwork, support: SupportSet, steps: int | None = None) -> 
     device = next(model.parameters()).device
     labels = support.labels.to(device)
     with torch.no_grad(), evaluation_mode(model):
-        features = model.features(support.images.to(device))
+        features = model.features(model.pictures(support.images).to(device))
     return adapt_features(model, features, labels, support.names, steps)
 
 

@@ -160,6 +160,9 @@ def run_tasks(
             if apart:
                 x, apart = x.transpose(0, 1).flatten(1, 2), False
             if isinstance(layer, nn.Conv2d):
+                if layer.stride != (1, 1):
+                    # The gradient of the input is then two to three times as fast.
+                    x = x.contiguous(memory_format=torch.channels_last)
                 x = functional.conv2d(
                     x,
                     of(layer.weight),  # type: ignore[arg-type]
@@ -285,6 +288,9 @@ def evaluation_mode(network: nn.Module, *, batch_statistics: bool = False) -> It
         batch_statistics: let BatchNorm layers normalise by the batch, with momentum 1.
     """
     before = [(layer, layer.training) for layer in network.modules()]
+    if not batch_statistics and not any(training for _, training in before):
+        yield  # An answer to one stroke should not wait for what is the case already.
+        return
     norms = [layer for layer, _ in before if isinstance(layer, _BatchNorm)]
     momenta = [layer.momentum for layer in norms]
     try:

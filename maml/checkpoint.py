@@ -44,19 +44,21 @@ class CheckpointError(ValueError):
     """A file that cannot be used; the text says what is wrong and how to fix it."""
 
 
-def save_model(path: Path, model: MetaNetwork, provenance: Mapping[str, Any]) -> None:
+def save_model(
+    path: str | Path, model: MetaNetwork, provenance: Mapping[str, Any] | None = None
+) -> None:
     """Write weights and provenance atomically.
 
     Args:
         path: of the `.safetensors`; the `.json` goes beside it.
         model: the network.
-        provenance: how it was made; plain JSON values.
+        provenance: how it was made; plain JSON values.  None: nothing is known.
 
     Raises:
         OSError: if the files cannot be written; existing files stay intact.
     """
     path = Path(path)
-    data, text = pack_model(model, provenance)
+    data, text = pack_model(model, provenance or {})
     # Together: weights with another file's provenance beside them would be refused.
     _write_together({path: data, path.with_suffix(".json"): text})
 
@@ -64,7 +66,8 @@ def save_model(path: Path, model: MetaNetwork, provenance: Mapping[str, Any]) ->
 def pack_model(model: MetaNetwork, provenance: Mapping[str, Any]) -> tuple[bytes, bytes]:
     """The contents of the two files that `save_model` writes: `.safetensors` and `.json`."""
     tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()  # Copies: a module may share its weights.
     }
     data = safetensors.torch.save(tensors, metadata=describe_network(model))
     record = {**provenance, "sha256": hashlib.sha256(data).hexdigest()}
@@ -100,6 +103,24 @@ def load_pretrained(
     model.provenance = provenance
     model.eval()
     return model.to(device)
+
+
+def load_model(path: str | Path, model: MetaNetwork) -> None:
+    """Fill a network that the caller made, for instance with `maml.from_module`, from a file.
+
+    Args:
+        path: of the `.safetensors` that `save_model` wrote.
+        model: a network of the same parameters, on any device; its `provenance` becomes the content
+            of the `.json`.
+
+    Raises:
+        CheckpointError: as `load_pretrained`.
+    """
+    path = _locate(Path(path))
+    provenance = _provenance(path.with_suffix(".json"), path.read_bytes())
+    _, tensors = read_tensors(path)
+    fill_network(path, model, tensors)
+    model.provenance = provenance
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ Split = Literal["alphabets", "notebook", "doodles"]
 Part = Literal["train", "choose", "test"]
 Precision = Literal["float32", "bfloat16"]
 Engine = Literal["batched", "higher"]
+NetworkKind = Literal["notebook", "sketch", "live", "module"]
 
 LARGEST_WAYS = 20
 """The largest number of symbols of a learner."""
@@ -123,13 +124,16 @@ class NetworkSettings:
     """Which network, and how large.
 
     Args:
-        kind: "notebook" (three unpadded blocks, a fixed number of ways, batch statistics) or
-            "sketch" (frozen statistics, a head for any number of ways).
+        kind: "notebook" (three unpadded blocks, a fixed number of ways, batch statistics),
+            "sketch" (frozen statistics, a head for any number of ways), "live" (small, no batch
+            statistics, a head for any number of ways), or "module" (one's own, made by
+            `maml.from_module`, to which the other settings do not apply).
         channels: channels of the convolutions ("sketch": of the second block; the other blocks
             have 1/2, 2 and 3 times as many).
-        ways: outputs of the "notebook" network; the "sketch" network ignores it.
+        ways: outputs of the "notebook" network; the others ignore it.
         adaptable: how many of the last stages of the "sketch" network (four blocks, a linear map,
-            scale and shift) adapt along with the head; the "notebook" network adapts as a whole.
+            scale and shift) or of the "live" network (four blocks) adapt along with the head; the
+            "notebook" network adapts as a whole.
         test_time_views: test-time augmentation of the "sketch" network.  1 uses each picture as it
             is; 3 averages its features with those of two slightly rotated copies.
     """
@@ -137,18 +141,18 @@ class NetworkSettings:
     RENAMED: ClassVar[Mapping[str, str]] = {"looks": "test_time_views"}
     """Settings by the name that older files have."""
 
-    kind: Literal["notebook", "sketch"] = "sketch"
+    kind: NetworkKind = "sketch"
     channels: int = 64
     ways: int = 5
     adaptable: int = 1
     test_time_views: int = 1
 
     def __post_init__(self) -> None:
-        _require_one_of("network kind", self.kind, ("notebook", "sketch"))
+        _require_one_of("network kind", self.kind, NetworkKind)
         # The first block of "sketch" has half as many.
         require_whole("channels", self.channels, 2 if self.kind == "sketch" else 1, 512)
         require_whole("ways", self.ways, 2, LARGEST_WAYS)
-        require_whole("adaptable stages", self.adaptable, 0, 6)
+        require_whole("adaptable stages", self.adaptable, 0, 4 if self.kind == "live" else 6)
         _require(
             self.test_time_views in (1, 3),
             f"test_time_views must be 1 or 3; got {self.test_time_views!r}.",
@@ -334,7 +338,7 @@ def require_trainable(network: NetworkSettings, inner: InnerLoop) -> None:
         ValueError: if it cannot.
     """
     _require(
-        network.kind == "sketch" or not inner.learned_rates,
+        network.kind != "notebook" or not inner.learned_rates,
         f"A network of kind {network.kind!r} has no learned inner rates; set learned_rates to "
         f"False or use kind 'sketch'; got {inner.learned_rates}.",
     )

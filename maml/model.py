@@ -6,7 +6,8 @@ A network gives the inner loop four things: a fixed part (`stem`), a part that a
 
 * "batch" (`NotebookNet`): BatchNorm with momentum 1 normalises by the current batch.  For queries
   one at a time it uses the running statistics, which are those of the support set.
-* "frozen" (`SketchNet`): by statistics frozen after pre-training; no picture affects another.
+* "frozen" (`SketchNet`, `LiveNet`): by statistics frozen after pre-training, or of each picture by
+  itself; no picture affects another.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch.nn import functional
 
 from maml.batched import ScaleShift, UnitLength
 from maml.config import Framing, InnerLoop, NetworkSettings, require_trainable
+from maml.data.episodes import as_ink_batch
 
 Normalisation = Literal["batch", "frozen"]
 
@@ -43,9 +45,9 @@ class MetaNetwork(nn.Module):
         provenance: how it was made; the content of the .json beside its weights.
     """
 
-    normalisation: ClassVar[Normalisation]
+    normalisation: Normalisation
     can_embed: ClassVar[bool] = False
-    dimensions: ClassVar[int] = 0
+    dimensions: int = 0
     fixed_ways: int | None = None
 
     def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
@@ -53,6 +55,17 @@ class MetaNetwork(nn.Module):
         self.settings = settings
         self.inner = inner
         self.provenance: dict[str, Any] = {}
+
+    def pictures(self, images: object) -> Tensor:
+        """The pictures that a caller gives, checked, as the network takes them.
+
+        Args:
+            images: ink, see `maml.data.episodes.as_ink_batch`.
+
+        Raises:
+            ValueError: if they do not fit; the text says what was expected.
+        """
+        return as_ink_batch(images)
 
     def stem(self, images: Tensor) -> Tensor:
         """The part that adaptation leaves alone: ink (n, 1, 28, 28) -> features (n, ...)."""
@@ -212,49 +225,36 @@ class NotebookNet(MetaNetwork):
         return self.net, list(self.net.parameters())
 
 
-class SketchNet(MetaNetwork):
-    """The product's network: a conv net, an embedding on the unit sphere, a head for any ways.
+class EmbeddingNetwork(MetaNetwork):
+    """A conv net that embeds drawings on the unit sphere, and a head that serves any ways.
 
     All rows of the head start as one learned vector (Unicorn-MAML, arXiv 2106.16245, section 5), so
     the number of ways is free and the order of the classes cannot matter.  Step 0 is chance; on
     unit vectors the first inner step moves each row to its class mean, further steps sharpen it.
 
     The support loss is the sum over classes of each class's mean cross-entropy, which makes an
-    inner step equally long for any number of ways and shots, even unequal ones.
+    inner step of the head equally long for any number of ways and shots, even unequal ones.
+
+    Args:
+        settings: its last `settings.adaptable` stages adapt along with the head.
+        inner: the inner loop it is trained for.
+        stages: from ink (n, 1, 28, 28) to vectors (n, dimensions), of any length.
+        body_rate: initial inner rate of the stages, as a share of `inner.rate`.
     """
 
     normalisation = "frozen"
     can_embed = True
-    dimensions = 256
 
-    def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
+    def __init__(
+        self, settings: NetworkSettings, inner: InnerLoop, stages: nn.Sequential, body_rate: float
+    ) -> None:
         super().__init__(settings, inner)
-        width = settings.channels
-        widths = (width // 2, width, 2 * width, 3 * width)
-        # 28 -> 14 -> 7 -> 4 pixels; the last block keeps its 4 x 4.
-        pools = (nn.MaxPool2d(2), nn.MaxPool2d(2), nn.MaxPool2d(2, ceil_mode=True), nn.Flatten())
-        self.stages = nn.Sequential(
-            *(
-                nn.Sequential(
-                    nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(outputs),
-                    pool,
-                    nn.ReLU(),  # after the pool: the same, of a quarter of the values
-                )
-                for inputs, outputs, pool in zip((1, *widths[:-1]), widths, pools, strict=True)
-            ),
-            nn.Sequential(
-                nn.Linear(widths[-1] * 16, self.dimensions, bias=False),
-                nn.BatchNorm1d(self.dimensions, affine=False),
-            ),
-            ScaleShift(self.dimensions),
-        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.stages = stages
         self.head_start = nn.Parameter(torch.zeros(self.dimensions))
         adaptable = len(list(self._adaptable().parameters()))
         log_rates = torch.full((inner.steps, adaptable + 2), math.log(inner.rate))
-        # Initial rates: stages x1/1000, bias x1/100, so the head adapts first.
-        log_rates[:, :-2] -= math.log(1000)
-        log_rates[:, -1] -= math.log(100)
+        log_rates[:, :-2] += math.log(body_rate)
+        log_rates[:, -1] -= math.log(100)  # The bias: what tells classes apart are the rows.
         self.log_rates = nn.Parameter(log_rates, requires_grad=inner.learned_rates)
         # Set by calibration on held-out alphabets (maml.calibrate).
         self.temperature_weights: Tensor
@@ -272,34 +272,20 @@ class SketchNet(MetaNetwork):
         return len(self.stages) - self.settings.adaptable
 
     def _adaptable(self) -> nn.Sequential:
-        return self.stages[self._cut() :]
+        adaptable = self.stages[self._cut() :]
+        assert isinstance(adaptable, nn.Sequential)
+        return adaptable
 
     def stem(self, images: Tensor) -> Tensor:
-        features: Tensor = self.stages[: self._cut()](
-            images.contiguous(memory_format=torch.channels_last)
-        )
+        features: Tensor = self.stages[: self._cut()](images)
         return features
 
-    def features(self, images: Tensor) -> Tensor:
-        """The stem's features, with test-time augmentation: the mean over each picture and, with
-        three views, two slightly rotated copies of it."""
-        if self.settings.test_time_views == 1:
-            return self.stem(images)
-        turns = images.new_tensor([0.0, _VIEW_ANGLE, -_VIEW_ANGLE])
-        across = torch.stack([turns.cos(), turns.sin(), torch.zeros_like(turns)], dim=1)
-        down = torch.stack([-turns.sin(), turns.cos(), torch.zeros_like(turns)], dim=1)
-        maps = torch.stack([across, down], dim=1).repeat_interleave(len(images), dim=0)
-        grid = functional.affine_grid(maps, [len(maps), *images.shape[1:]], align_corners=False)
-        views = functional.grid_sample(images.repeat(3, 1, 1, 1), grid, align_corners=False)
-        views[: len(images)] = images
-        return self.stem(views).unflatten(0, (3, -1)).mean(dim=0)
-
     def embed(self, images: Tensor) -> Tensor:
-        """Unit vectors (n, 256) of ink (n, 1, 28, 28), before any adaptation."""
+        """Unit vectors (n, dimensions) of ink (n, 1, 28, 28), before any adaptation."""
         return self.embed_features(self.stem(images))
 
     def embed_features(self, features: Tensor) -> Tensor:
-        """Unit vectors (n, 256) of the stem's features, before any adaptation."""
+        """Unit vectors (n, dimensions) of the stem's features, before any adaptation."""
         return functional.normalize(self._adaptable()(features), dim=-1)
 
     def task_network(self, ways: int) -> tuple[nn.Module, list[Tensor]]:
@@ -354,9 +340,90 @@ class SketchNet(MetaNetwork):
         return torch.stack(terms, dim=1)
 
 
+class SketchNet(EmbeddingNetwork):
+    """The product's network: four blocks, a linear map, and a scale and shift, with BatchNorm
+    statistics frozen after pre-training."""
+
+    dimensions = 256
+
+    def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
+        width = settings.channels
+        widths = (width // 2, width, 2 * width, 3 * width)
+        # 28 -> 14 -> 7 -> 4 pixels; the last block keeps its 4 x 4.
+        pools = (nn.MaxPool2d(2), nn.MaxPool2d(2), nn.MaxPool2d(2, ceil_mode=True), nn.Flatten())
+        stages = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(outputs),
+                    pool,
+                    nn.ReLU(),  # after the pool: the same, of a quarter of the values
+                )
+                for inputs, outputs, pool in zip((1, *widths[:-1]), widths, pools, strict=True)
+            ),
+            nn.Sequential(
+                nn.Linear(widths[-1] * 16, self.dimensions, bias=False),
+                nn.BatchNorm1d(self.dimensions, affine=False),
+            ),
+            ScaleShift(self.dimensions),
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # The head adapts first: after pre-training the stages have little left to learn.
+        super().__init__(settings, inner, stages, body_rate=1 / 1000)
+
+    def stem(self, images: Tensor) -> Tensor:
+        return super().stem(images.contiguous(memory_format=torch.channels_last))
+
+    def features(self, images: Tensor) -> Tensor:
+        """The stem's features, with test-time augmentation: the mean over each picture and, with
+        three views, two slightly rotated copies of it."""
+        if self.settings.test_time_views == 1:
+            return self.stem(images)
+        turns = images.new_tensor([0.0, _VIEW_ANGLE, -_VIEW_ANGLE])
+        across = torch.stack([turns.cos(), turns.sin(), torch.zeros_like(turns)], dim=1)
+        down = torch.stack([-turns.sin(), turns.cos(), torch.zeros_like(turns)], dim=1)
+        maps = torch.stack([across, down], dim=1).repeat_interleave(len(images), dim=0)
+        grid = functional.affine_grid(maps, [len(maps), *images.shape[1:]], align_corners=False)
+        views = functional.grid_sample(images.repeat(3, 1, 1, 1), grid, align_corners=False)
+        views[: len(images)] = images
+        return self.stem(views).unflatten(0, (3, -1)).mean(dim=0)
+
+
+class LiveNet(EmbeddingNetwork):
+    """A small network that the outer loop trains from nothing while people watch.
+
+    Four convolutions with stride 2, each normalised picture by picture (GroupNorm of one group), so
+    there are no batch statistics to estimate, freeze or pass around.
+    """
+
+    def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
+        width = settings.channels
+        # 28 -> 14 -> 7 -> 4 -> 2 pixels.
+        self.dimensions = 4 * width
+        blocks = [
+            nn.Sequential(
+                nn.Conv2d(inputs, width, 3, stride=2, padding=1, bias=False),
+                nn.GroupNorm(1, width),
+                nn.ReLU(),
+            )
+            for inputs in (1, width, width, width)
+        ]
+        stages = nn.Sequential(*blocks[:3], nn.Sequential(*blocks[3], nn.Flatten()))
+        super().__init__(settings, inner, stages, body_rate=2 / 15)
+        for weight in stages.parameters():
+            if weight.ndim == 4:
+                nn.init.kaiming_normal_(weight)
+
+    def rates(self, step: int, tensors: int, ways: int) -> list[Tensor]:
+        # The head's rows have an example each, but the body is moved by those of all classes: its
+        # gradient is averaged over them, or it would be ever larger with more ways.
+        *body, weight, bias = super().rates(step, tensors, ways)
+        return [*(rate / ways for rate in body), weight, bias]
+
+
 _KINDS: dict[str, Callable[[NetworkSettings, InnerLoop], MetaNetwork]] = {
     "notebook": NotebookNet,
     "sketch": SketchNet,
+    "live": LiveNet,
 }
 
 
@@ -373,6 +440,11 @@ def build_model(
     Raises:
         ValueError: if the network cannot be trained by that inner loop.
     """
+    if settings.kind not in _KINDS:
+        raise ValueError(
+            f"A network of kind {settings.kind!r} is one's own module: make it with "
+            "maml.from_module, and fill it from a file with maml.load_model."
+        )
     require_trainable(settings, inner)
     seed = int(torch.randint(2**62, (1,), generator=generator))
     with torch.random.fork_rng(devices=[]):

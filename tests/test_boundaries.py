@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("maml.config", "maml.recipes"),
     ("maml.drawing", "maml.batched", "maml.model", "maml.data"),
-    ("maml.checkpoint", "maml.learner_file"),
+    ("maml.checkpoint", "maml.learner_file", "maml.modules"),
     ("maml.adapt",),
     ("maml.calibrate", "maml.evaluate", "maml.plots", "maml.pretraining", "maml.train"),
     ("maml.runs", "maml.bench", "maml.suite"),

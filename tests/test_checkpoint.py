@@ -217,7 +217,7 @@ def test_pickles_are_refused_unopened(tmp_path: Path, monkeypatch: pytest.Monkey
         (
             "network",
             '{"kind": "resnet"}',
-            "must be one of notebook, sketch; got 'resnet'",
+            "must be one of notebook, sketch, live, module; got 'resnet'",
         ),
         ("network", '{"layers": 3}', "NetworkSettings has no setting layers"),
         ("inner", '{"rate": -1}', "inner rate must be a positive number"),

@@ -30,7 +30,11 @@ from maml.recipes import RECIPES
         (InnerLoop, {"rate": "0.1"}, "inner rate must be a positive number .*; got '0.1'"),
         (InnerLoop, {"learned_rates": "yes"}, "learned_rates must be True or False; got 'yes'"),
         (InnerLoop, {"second_order": None}, "second_order must be True or False; got None"),
-        (NetworkSettings, {"kind": "resnet"}, "kind must be one of notebook, sketch; got 'resnet'"),
+        (
+            NetworkSettings,
+            {"kind": "resnet"},
+            "kind must be one of notebook, sketch, live, module; got 'resnet'",
+        ),
         (NetworkSettings, {"channels": 1}, "channels must be a whole number from 2 to 512; got 1"),
         (NetworkSettings, {"channels": 513}, "channels must be .* to 512; got 513"),
         (NetworkSettings, {"ways": 21}, "ways must be a whole number from 2 to 20; got 21"),

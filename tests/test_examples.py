@@ -94,3 +94,18 @@ def test_evaluate_callable() -> None:
     data = maml.generate_alphabets().split("alphabets", "test")
     again = maml.evaluate(maml.load_pretrained(), data, maml.EpisodeShape(5, 1, 5), tasks=20)
     assert figures["MAML"] == pytest.approx(100 * again.accuracy, abs=0.01)
+
+
+@pytest.mark.parametrize("options", [[], ["--first-order"]])
+def test_own_module_is_trained_saved_and_loaded(tmp_path: Path, options: list[str]) -> None:
+    out = tmp_path / "own.safetensors"
+    steps = ["--iterations", "40" if options else "60"]
+    before, after, loaded = run("own_module.py", "--out", out, *steps, *options)
+    accuracies = []
+    for name, line in (("before", before), ("after", after)):
+        match = re.fullmatch(rf"{name}: (\d+\.\d) \+- (\d+\.\d) % \(4-way 2-shot\)", line)
+        assert match, line
+        accuracies.append(float(match[1]))
+    assert accuracies[1] > accuracies[0] + (5 if options else 20)
+    assert re.fullmatch(r"loaded: \d+ of 20 right on one more task", loaded)
+    assert out.exists() and out.with_suffix(".json").exists()

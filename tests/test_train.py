@@ -34,7 +34,7 @@ from maml.calibrate import calibrate
 from maml.checkpoint import CheckpointError
 from maml.config import LARGEST_SEED, Engine, NetworkSettings, Pretraining
 from maml.data.episodes import Episode, EpisodeSampler
-from maml.model import MetaNetwork, NotebookNet, SketchNet, build_model
+from maml.model import LiveNet, MetaNetwork, NotebookNet, SketchNet, build_model
 from maml.train import meta_train, query_loss, training_parts
 
 SHAPE = EpisodeShape(ways=3, shots=2, queries=3)
@@ -44,7 +44,7 @@ def network(kind: str, *, seed: int = 5, adaptable: int = 1, **inner: Any) -> Me
     """A tiny network in float64, its statistics and head off their starting values."""
     settings = NetworkSettings(kind, channels=3, ways=3, adaptable=adaptable)  # type: ignore[arg-type]
     rate = 0.4 if kind == "notebook" else 3.0
-    loop = InnerLoop(steps=3, rate=rate, learned_rates=kind == "sketch", **inner)
+    loop = InnerLoop(steps=3, rate=rate, learned_rates=kind != "notebook", **inner)
     generator = torch.Generator().manual_seed(seed)
     model = build_model(settings, loop, generator).double()
     with torch.no_grad():
@@ -105,6 +105,21 @@ def sketch_logits(values: dict[str, Tensor], images: Tensor) -> Tensor:
     return x @ values["head.weight"].T + values["head.bias"]
 
 
+def live_logits(values: dict[str, Tensor], images: Tensor) -> Tensor:
+    x = images
+    for stage in range(4):
+        x = functional.conv2d(x, values[f"stages.{stage}.0.weight"], stride=2, padding=1)
+        mean = x.mean((1, 2, 3), keepdim=True)
+        variance = (x - mean).square().mean((1, 2, 3), keepdim=True)
+        scale, shift = (
+            values[f"stages.{stage}.1.{name}"][:, None, None] for name in ("weight", "bias")
+        )
+        x = ((x - mean) / (variance + 1e-5).sqrt() * scale + shift).clamp(min=0)
+    x = x.flatten(1)
+    x = x / x.norm(dim=1, keepdim=True)
+    return x @ values["head.weight"].T + values["head.bias"]
+
+
 def reference_path(
     model: MetaNetwork, episode: Episode, steps: int, *, second_order: bool
 ) -> tuple[list[dict[str, Tensor]], Any]:
@@ -114,14 +129,16 @@ def reference_path(
         logits_of, adapting = notebook_logits, list(dict(model.named_parameters()))
         rates = [[torch.tensor(model.inner.rate)] * len(adapting)] * steps
     else:
-        logits_of = sketch_logits
+        logits_of = live_logits if isinstance(model, LiveNet) else sketch_logits
         values["head.weight"] = values["head_start"].repeat(3, 1)
         values["head.bias"] = torch.zeros(3, dtype=torch.float64, requires_grad=True)
-        cut = 6 - model.settings.adaptable
+        cut = (4 if isinstance(model, LiveNet) else 6) - model.settings.adaptable
         stages = [n for n, _ in model.named_parameters() if n.startswith("stages.")]
         adapting = [n for n in stages if int(n.split(".")[1]) >= cut]
         adapting += ["head.weight", "head.bias"]
         rates = [list(row.exp()) for row in values["log_rates"]]
+        if isinstance(model, LiveNet):  # The body's gradient is a mean over the three classes.
+            rates = [[*(rate / 3 for rate in row[:-2]), *row[-2:]] for row in rates]
     path = [values]
     for step in range(steps):
         logits = logits_of(path[-1], episode.support_images)
@@ -184,7 +201,10 @@ def assert_alike(found: dict[str, Tensor], wanted: dict[str, Tensor], tolerance:
         assert worst < tolerance * size, f"{name} is off by {worst:g} where {size:g} is the largest"
 
 
-MODELS = [("notebook", 1), ("sketch", 1), ("sketch", 2), ("sketch", 6), ("sketch", 0)]
+MODELS = [
+    ("notebook", 1), ("sketch", 1), ("sketch", 2), ("sketch", 6), ("live", 2), ("live", 4),
+    ("sketch", 0), ("live", 0),
+]  # fmt: skip
 WEIGHTS = [0.0, 0.0, 1.0]
 MULTI_STEP = [0.2, 0.3, 0.5]
 
@@ -206,7 +226,7 @@ def test_meta_gradient_is_that_of_an_independent_maml(
     assert_alike(found, wanted, 1e-8)
 
 
-@pytest.mark.parametrize(("kind", "adaptable"), MODELS[:4])
+@pytest.mark.parametrize(("kind", "adaptable"), MODELS[:6])
 def test_meta_gradient_is_the_slope_of_the_query_loss(
     small_alphabets: CharacterSet, kind: str, adaptable: int
 ) -> None:

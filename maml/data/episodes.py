@@ -30,6 +30,8 @@ class SupportSet:
         labels: (n,) whole numbers in [0, ways); every way needs at least one example, and counts
             may differ.  The attribute is an int64 tensor.
         names: a name for each way; 2 to 20 ways.
+        ink: whether the images must be ink.  With False they are any float pictures (n, channels,
+            height, width), for a network that `maml.from_module` made, and any number of ways.
 
     Raises:
         ValueError: if anything does not fit; the text says what was expected and what it got.
@@ -39,9 +41,16 @@ class SupportSet:
     labels: Tensor
     names: tuple[str, ...]
 
-    def __init__(self, images: Images, labels: Tensor | ArrayLike, names: Iterable[str]) -> None:
+    def __init__(
+        self,
+        images: Images,
+        labels: Tensor | ArrayLike,
+        names: Iterable[str],
+        *,
+        ink: bool = True,
+    ) -> None:
         # Copies: later changes to the caller's arrays must not change the examples.
-        images = as_ink_batch(images).detach().clone()
+        images = (as_ink_batch(images) if ink else as_pictures(images)).detach().clone()
         try:
             labels = torch.as_tensor(labels).clone()
             names = tuple(str(name) for name in names)
@@ -50,10 +59,9 @@ class SupportSet:
                 "labels must be whole numbers, one for each image, and names a list of texts: "
                 f"{error}."
             ) from error
-        if not 2 <= len(names) <= LARGEST_WAYS:
-            raise ValueError(
-                f"A learner needs the names of 2 to {LARGEST_WAYS} symbols; got {len(names)}."
-            )
+        if len(names) < 2 or (ink and len(names) > LARGEST_WAYS):
+            most = f"2 to {LARGEST_WAYS} symbols" if ink else "2 or more classes"
+            raise ValueError(f"A learner needs the names of {most}; got {len(names)}.")
         if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
             raise ValueError(f"labels must be whole numbers; got dtype {labels.dtype}.")
         labels = labels.long()
@@ -165,6 +173,32 @@ def as_ink_batch(images: object) -> Tensor:
             "Ink must lie in [0, 1], as maml.image_to_ink makes it of any picture; got values from "
             f"{low:g} to {high:g}."
         )
+    return batch
+
+
+def as_pictures(images: object) -> Tensor:
+    """Check pictures of any size, as networks made by `maml.from_module` take them.
+
+    Args:
+        images: tensor or array of floats (n, channels, height, width), n at least 1.
+
+    Returns:
+        The same as a tensor.
+
+    Raises:
+        ValueError: if shape or dtype do not fit, or a value is not finite.
+    """
+    try:
+        batch = torch.as_tensor(images)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"The pictures cannot be made one tensor: {error}.") from error
+    if batch.ndim != 4 or len(batch) == 0 or not batch.is_floating_point():
+        raise ValueError(
+            "Pictures must be floats (n, channels, height, width) with n at least 1; got "
+            f"{batch.dtype} {tuple(batch.shape)}."
+        )
+    if not bool(torch.isfinite(batch).all()):
+        raise ValueError("Pictures must hold finite numbers; got at least one that is not.")
     return batch
 
 
