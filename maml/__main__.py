@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("maml: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read the output has gone; what is left of it must not fail again on leaving.
+        # The reader of the output is gone; flushing the rest at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError) as error:
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     recipes = recipes.replace("%", "%%")  # argparse fills in its own %(default)s and the like.
     train.add_argument("--recipe", choices=list(RECIPES), default="quick", help=recipes)
     train.add_argument("--out", type=Path, required=True, help="folder for records and weights")
-    train.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    train.add_argument("--resume", action="store_true", help="resume from the last checkpoint")
     train.add_argument("--iterations", type=int, help="outer steps, instead of the recipe's")
     train.add_argument(
         "--episodes", type=int, help="pre-training episodes, instead of the recipe's"
@@ -96,24 +96,24 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--engine",
         choices=["batched", "higher"],
-        help="what takes the inner steps, instead of the recipe's; the figures are the same up to "
-        "rounding",
+        help="implementation of the inner loop, instead of the recipe's; results are the same up "
+        "to rounding",
     )
     train.add_argument("--save-every", type=float, default=30, metavar="SECONDS")
     train.add_argument(
         "--threads",
         type=int,
-        help="to compute with; default: one fewer than there are cores. Sums round differently "
-        "with another number, so --resume with the same",
+        help="default: one fewer than there are cores. Results depend on the thread count, so "
+        "--resume with the same number",
     )
     _add_data(train)
     _add_device(train)
     train.add_argument("--json", action="store_true", help="print the last figure as JSON")
     train.set_defaults(run=_train)
 
-    measure = commands.add_parser("evaluate", help="measure accuracy on characters never seen")
+    measure = commands.add_parser("evaluate", help="measure accuracy on test characters")
     measure.add_argument(
-        "--ways", type=int, help="of one protocol; without it, the four standard ones"
+        "--ways", type=int, help="ways of one protocol; default: the four standard protocols"
     )
     measure.add_argument("--shots", type=int, default=1)
     measure.add_argument("--queries", type=int, default=5, help="of each character")
@@ -121,27 +121,27 @@ def _parser() -> argparse.ArgumentParser:
         "--within-alphabet", action="store_true", help="tasks of one alphabet each"
     )
     measure.add_argument("--tasks", type=int, default=1000)
-    measure.add_argument("--steps", type=int, help="inner steps, instead of the trained ones")
+    measure.add_argument("--steps", type=int, help="inner steps; default: those of the weights")
     measure.add_argument("--seed", type=int, default=0, help="of the tasks")
     measure.add_argument(
         "--split",
         choices=["alphabets", "notebook"],
-        help="of Omniglot; default: the one of the weights",
+        help="split of Omniglot; default: that of the weights",
     )
     measure.add_argument(
         "--part",
         choices=[*get_args(Part), "all"],
         default="test",
-        help="of the data; choose: only Quick, Draw! has it; default: test",
+        help="part of the data (choose: of Quick, Draw! only); default: test",
     )
     measure.add_argument(
         "--transductive",
         action="store_true",
-        help="normalise the queries of a task together, as published MAML figures do",
+        help="normalise the queries of a task together, as published MAML results do",
     )
-    measure.add_argument("--suite", action="store_true", help="every figure of the README")
+    measure.add_argument("--suite", action="store_true", help="all published measurements")
     measure.add_argument(
-        "--record", action="store_true", help="with --suite: write the figures beside the weights"
+        "--record", action="store_true", help="with --suite: write the results beside the weights"
     )
     measure.add_argument("--json", action="store_true")
     _add_weights(measure)
@@ -152,18 +152,18 @@ def _parser() -> argparse.ArgumentParser:
     use = commands.add_parser("adapt", help="learn symbols from pictures and name others")
     use.add_argument("folder", type=Path, help="holds one folder of pictures for each symbol")
     use.add_argument("queries", type=Path, nargs="+", help="pictures to name")
-    use.add_argument("--steps", type=int, help="inner steps, instead of the trained ones")
+    use.add_argument("--steps", type=int, help="inner steps; default: those of the weights")
     use.add_argument("--json", action="store_true")
     _add_weights(use)
     _add_device(use)
     use.set_defaults(run=_adapt)
 
-    data = commands.add_parser("data", help="fetch a data set, verify it, say what is there")
+    data = commands.add_parser("data", help="download and verify a data set, and describe it")
     _add_data(data)
     data.add_argument("--json", action="store_true")
     data.set_defaults(run=_data)
 
-    speed = commands.add_parser("bench", help="how long adapting and answering take")
+    speed = commands.add_parser("bench", help="time of adapting and answering")
     speed.add_argument("--json", action="store_true")
     _add_weights(speed)
     _add_device(speed)
@@ -371,7 +371,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _split(options: argparse.Namespace, model: MetaNetwork) -> Split:
-    """The protocol asked for, else the one that the weights were trained under."""
+    """The requested protocol, else the one of the weights' training."""
     if _source(options)[0] == "quickdraw":
         return "doodles"
     trained: Split = model.provenance.get("data", {}).get("split", "alphabets")
@@ -474,7 +474,7 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def console_script() -> NoReturn:
-    """Run `main` as a program of its own: SIGTERM stops it as Ctrl-C does."""
+    """Run `main` as a program: SIGTERM stops it as Ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(main())
 

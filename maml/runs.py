@@ -87,7 +87,7 @@ class RunFolder:
 
 
 def log_record(record: MetaStep | EvaluationResult, epochs: float) -> dict[str, Any]:
-    """A record as the notebook logged it, {epoch, loss, acc, mode, time}, and where it belongs.
+    """A record in the notebook's format, {epoch, loss, acc, mode, time}, and its iteration.
 
     Args:
         record: what training yielded.
@@ -113,7 +113,7 @@ def log_record(record: MetaStep | EvaluationResult, epochs: float) -> dict[str, 
 
 
 def notebook_line(record: MetaStep | EvaluationResult, training: MetaTraining) -> str | None:
-    """The line that the notebook prints for a record; None for those it passes over."""
+    """The line that the notebook prints for a record; None for those it does not print."""
     shown = f"Loss: {record.loss:.2f} | Acc: {100 * record.accuracy:.2f}"
     if isinstance(record, EvaluationResult):
         return f"[Epoch {training.epochs(record.iteration):.2f}] Test {shown}"
@@ -124,10 +124,10 @@ def notebook_line(record: MetaStep | EvaluationResult, training: MetaTraining) -
 
 
 def leave_a_core() -> None:
-    """Compute with a thread fewer than there are cores, in this whole process.
+    """Use one thread fewer than there are cores, in the whole process.
 
-    Threads round sums each in its own way: a run has the same figures wherever it is started only
-    if all take as many.  The core that is left answers whoever draws meanwhile.
+    Results depend on the thread count; reproduce with the same number.  The free core answers
+    visitors who draw meanwhile.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -272,7 +272,7 @@ class TrainingRun:
 
 
 def _append(file: io.FileIO, line: str) -> None:
-    """Write a line at once; what is buffered would fail a second time when the file is closed."""
+    """Write a line without buffering; buffered data would fail again when the file is closed."""
     data = line.encode()
     try:
         if file.write(data) != len(data):
@@ -291,7 +291,7 @@ def _seconds_at_work(times: list[float]) -> float:
 
 
 def software(device: str) -> dict[str, Any]:
-    """What computes here, as plain JSON values."""
+    """Versions, device and threads, as plain JSON values."""
     return {
         "python": platform.python_version(),
         "torch": metadata.version("torch"),

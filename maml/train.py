@@ -1,13 +1,12 @@
 """Meta-training as a generator: it yields records of plain numbers and neither prints nor plots.
 
-Two stages, of which the first is optional: metric pre-training of the body, then the outer loop of
-MAML through the inner loop of `maml.adapt`.  All randomness comes from the caller's generator, and
-everything a run needs to go on is in its checkpoint, so a resumed run gives the same figures.
+Training has two stages: metric pre-training of the body, which is optional, and the outer loop of
+MAML, which goes through `maml.inner_loop`.  All randomness comes from the caller's generator,
+and the checkpoint holds the whole state, so a resumed run gives the same results.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -28,12 +27,14 @@ from maml.data.characters import CharacterSet
 from maml.data.episodes import Episode, EpisodeSampler
 from maml.data.tasks import GivenTasks, SampledTasks, TaskSource, given
 from maml.evaluate import EvaluationResult, evaluate
-from maml.model import MetaNetwork, mean_cross_entropy, require_meta_network
+from maml.model import MetaNetwork, require_meta_network
+from maml.outer_loop import chunks, query_loss
 from maml.pretraining import pretraining_shape, prototypical_loss
 
 Stage = Literal["pretraining", "meta"]
 
 _WARM_UP = 100
+"""Episodes of pre-training over which its rate rises."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class MetaStep:
     Args:
         stage: "pretraining" or "meta".
         iteration: gradient steps taken, counted from 1 over both stages.
-        iterations: how many there will be.
+        iterations: number of gradient steps of the whole run.
         epoch: outer steps before this one, in epochs (pre-training: share of it done).
         loss: mean query loss of the step, nats.
         accuracy: query accuracy of the step, in [0, 1].
-        seconds: how long the step took.
+        seconds: duration of the step.
     """
 
     stage: Stage
@@ -167,7 +168,7 @@ def _records(
 
 
 def training_parts(data: CharacterSet, settings: MetaTraining) -> tuple[CharacterSet, CharacterSet]:
-    """The characters a run trains on, and those it is evaluated on after each epoch."""
+    """The training characters, and those that each epoch is evaluated on."""
     training = data.split(settings.split, "train")
     if settings.split == "doodles":
         return training, data.split("doodles", "choose")
@@ -226,7 +227,7 @@ class _Run:
         self._start_stage()
 
     def stage_of(self, done: int) -> Stage:
-        """The stage of the step that comes after `done` steps."""
+        """The stage of the step after `done` steps."""
         return "pretraining" if done < self.settings.pretraining_episodes else "meta"
 
     def epoch_of(self, done: int) -> float:
@@ -240,11 +241,11 @@ class _Run:
 
     @property
     def seed(self) -> int:
-        """What the generator was seeded with."""
+        """The generator's initial seed."""
         return self.generator.initial_seed()
 
     def seed_after(self, count: int) -> int:
-        """A seed of its own for something beside the training."""
+        """A seed for something other than training."""
         return (self.seed + count) % (LARGEST_SEED + 1)
 
     def finish_epoch(self) -> Iterator[EvaluationResult]:
@@ -279,7 +280,7 @@ class _Run:
         return nn.Parameter(functional.normalize(vectors, dim=-1).to(self.device))
 
     def _start_stage(self) -> None:
-        """Take a fresh optimiser for what the stage of the next step trains."""
+        """Make a fresh optimiser for the parameters that the next step's stage trains."""
         named = self.model.named_parameters()
         self.trained = {name: tensor for name, tensor in named if tensor.requires_grad}
         if self.proxies is not None and self.stage_of(self.iteration) == "pretraining":
@@ -287,7 +288,7 @@ class _Run:
         self.optimiser = torch.optim.Adam(self.trained.values(), lr=self.settings.outer_rate)
 
     def _starts_stage(self) -> bool:
-        """Whether the next step is of another stage than the last."""
+        """Whether the next step is the first of its stage."""
         return self.stage_of(self.iteration) != self.stage_of(max(0, self.iteration - 1))
 
     def step(self) -> tuple[float, float]:
@@ -397,77 +398,16 @@ class _Run:
             name, _, moment = key.rpartition("/")
             if name not in names:
                 raise CheckpointError(f"{path} holds moments of {name!r}, which is not trained.")
-            wanted = () if moment == "step" else tuple(self.trained[name].shape)
-            if tuple(value.shape) != wanted:
+            expected = () if moment == "step" else tuple(self.trained[name].shape)
+            if tuple(value.shape) != expected:
                 raise CheckpointError(
-                    f"{key!r} of {path} must have the shape {wanted}; got {tuple(value.shape)}."
+                    f"{key!r} of {path} must have the shape {expected}; got {tuple(value.shape)}."
                 )
             if key == "proxies/value":
                 self.trained[name].data.copy_(value)
             else:
                 state.setdefault(names.index(name), {})[moment] = value
         self.optimiser.load_state_dict({**fresh, "state": state})
-
-
-def chunks(model: MetaNetwork, episodes: list[Episode]) -> Iterator[list[Episode]]:
-    """Tasks that go through the inner loop together: neighbours of one size, as many as pay.
-
-    More at once cost more memory and save no more time, see `tasks_at_once`.
-    """
-
-    def size(episode: Episode) -> tuple[int, int, int]:
-        return episode.ways, len(episode.support_labels), len(episode.query_labels)
-
-    for (_, support, queries), alike in itertools.groupby(episodes, size):
-        together = list(alike)
-        count = tasks_at_once(model, support + queries)
-        for start in range(0, len(together), count):
-            yield together[start : start + count]
-
-
-def query_loss(
-    model: MetaNetwork,
-    episodes: Sequence[Episode],
-    *,
-    second_order: bool,
-    step_weights: list[float],
-) -> tuple[Tensor, Tensor]:
-    """The outer loss of each task, differentiable with respect to the model's parameters.
-
-    Args:
-        model: the starting point of the inner loop.
-        episodes: tasks of one size, on the model's device.
-        second_order: differentiate through the inner gradients.
-        step_weights: weight of the query loss after each inner step; as many steps are taken.
-
-    Returns:
-        The losses (tasks,) with their graph, and the query accuracies (tasks,) after the last step.
-
-    Source: MAML, arXiv 1703.03400, equation 1 and Algorithm 2, line 10.
-    """
-    images = torch.stack([torch.cat([one.support_images, one.query_images]) for one in episodes])
-    # One pass of the stem for all tasks: it is the same for each.
-    features = model.stem(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-    support_labels = torch.stack([one.support_labels for one in episodes])
-    query_labels = torch.stack([one.query_labels for one in episodes])
-    support = support_labels.shape[1]
-    losses = features.new_zeros(len(episodes))
-    accuracies = losses
-    for state in inner_loop(
-        model,
-        features[:, :support],
-        support_labels,
-        episodes[0].ways,
-        len(step_weights),
-        differentiable=True,
-        second_order=second_order,
-    ):
-        weight = step_weights[state.step - 1] if state.step else 0.0
-        if weight:
-            logits = state.answer(features[:, support:])
-            losses = losses + weight * mean_cross_entropy(logits, query_labels)
-            accuracies = (logits.argmax(dim=2) == query_labels).float().mean(dim=1)
-    return losses, accuracies
 
 
 def _cosine(height: float, floor: float, share: float) -> float:
