@@ -339,6 +339,127 @@ def test_messages_fade_and_cover_nothing(visitor: Visitor) -> None:
     visitor.page.wait_for_function("!document.querySelector('.status').textContent", timeout=2000)
 
 
+def hint(visitor: Visitor) -> str:
+    shown = visitor.page.locator(".first-hint:visible")
+    return str(shown.inner_text()) if shown.count() else ""
+
+
+def test_a_newcomer_is_led_by_one_hint_at_a_time(visitor: Visitor) -> None:
+    assert hint(visitor).startswith("1 of 3") and visitor.page.locator(".hinted").count() == 1
+    visitor.draw("Symbol A", CROSS)
+    assert hint(visitor).startswith("2 of 3")
+    assert visitor.page.locator(".hinted").get_attribute("aria-label") == "Symbol B"
+    visitor.draw("Symbol B", CUP)
+    assert hint(visitor).startswith("3 of 3")
+    assert visitor.page.locator(".hinted").get_attribute("aria-label") == "Ask"
+    visitor.draw("the new drawing", CUP_AGAIN)
+    visitor.wait_for_answer("Symbol B")
+    assert hint(visitor) == "" and visitor.page.locator(".hinted").count() == 0
+    visitor.press("Clear all")
+    visitor.reload()
+    assert hint(visitor) == ""  # once done, never again
+
+
+def test_hints_can_be_sent_away(visitors: MakeVisitor) -> None:
+    visitor = visitors()
+    visitor.press("Dismiss hint")
+    assert hint(visitor) == ""
+    visitor.draw("Symbol A", CROSS)
+    assert hint(visitor) == "" and not visitor.button("Dismiss hint").is_visible()
+
+
+def test_after_an_example_set_comes_a_drawing_of_ones_own(visitor: Visitor) -> None:
+    visitor.press("Load example set")
+    visitor.wait_for_answer("Elk")
+    visitor.page.get_by_text("Now draw one of these yourself").wait_for(timeout=8000)
+    visitor.draw("the new drawing", CROSS[:1])
+    assert len(visitor.kept()["query"]) == 1  # the set's own question made room
+    visitor.draw("the new drawing", CROSS[1:])
+    assert len(visitor.kept()["query"]) == 2
+    visitor.wait_for_answer("Gift")
+    assert hint(visitor) == ""
+    visitor.press("Undo")
+    visitor.press("Undo")
+    visitor.wait_for_answer("Elk")
+
+
+def test_without_a_server_the_drawing_waits_and_is_answered_later(visitors: MakeVisitor) -> None:
+    visitor = visitors()
+    teach_cross_and_cup(visitor)
+    visitor.page.context.set_offline(True)
+    visitor.draw("the new drawing", CUP_AGAIN)
+    visitor.page.wait_for_function(
+        "document.querySelector('#answer').textContent.startsWith('No connection')", timeout=20000
+    )
+    assert len(visitor.kept()["query"]) == 1
+    visitor.page.context.set_offline(False)
+    visitor.wait_for_answer("Symbol B")
+
+
+@pytest.mark.parametrize(
+    ("width", "theme", "locale"),
+    [
+        (1366, "light", "en-GB"),
+        (1366, "dark", "zh-CN"),
+        (390, "light", "zh-CN"),
+        (390, "dark", "en-GB"),
+    ],
+)
+def test_nothing_keeps_people_from_using_the_page(
+    visitors: MakeVisitor, width: int, theme: str, locale: str
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    visitor = visitors(
+        touch=width < 800,
+        locale=locale,
+        viewport={"width": width, "height": 800},
+        path=f"/?__theme={theme}",
+    )
+    visitor.page.locator(".tools .primary").click()
+    visitor.wait_for_answer("")
+    while len(visitor.kept()["symbols"]) < 20:  # every colour is seen
+        visitor.page.locator(".cards > .add").click()
+    visitor.page.locator(".bars > .button").click()
+    visitor.page.wait_for_timeout(6000)  # the message is gone
+    found = Axe().run(visitor.page).response["violations"]
+    severe = [one for one in found if one["impact"] in ("serious", "critical")]
+    assert severe == [], json.dumps(severe, indent=1)[:4000]
+
+
+COLOURS = """() => {
+    const root = document.querySelector('.maml-sketchpad');
+    const probe = document.createElement('span');
+    root.append(probe);
+    const rgb = (name) => { probe.style.color = `var(${name})`;
+        return getComputedStyle(probe).color.match(/[0-9.]+/g).slice(0, 3).map(Number); };
+    const symbols = Array.from({length: 20}, (_, k) => rgb(`--symbol-${k + 1}`));
+    return {symbols, grounds: ['--paper', '--ground', '--pad-paper'].map(rgb),
+        texts: ['--text', '--faint', '--accent', '--good', '--bad'].map(rgb)}; }"""
+
+
+def contrast(one: Sequence[float], other: Sequence[float]) -> float:
+    """Of two colours, by WCAG 2.2."""
+
+    def luminance(colour: Sequence[float]) -> float:
+        linear = [
+            value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+            for value in (part / 255 for part in colour)
+        ]
+        return sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_colour_has_contrast(visitors: MakeVisitor, theme: str) -> None:
+    colours = visitors(path=f"/?__theme={theme}").page.evaluate(COLOURS)
+    for colour in colours["symbols"] + colours["texts"]:
+        assert min(contrast(colour, ground) for ground in colours["grounds"][:2]) >= 4.5, colour
+    assert len({tuple(colour) for colour in colours["symbols"]}) == 20
+
+
 def test_one_click_and_a_newcomer_sees_an_answer(visitor: Visitor) -> None:
     began = time.monotonic()
     visitor.press("Load example set")

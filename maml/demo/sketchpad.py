@@ -32,6 +32,7 @@ _SCRIPTS = (
     "pads.js",
     "storage.js",
     "server.js",
+    "hints.js",
     "chart.js",
     "replay.js",
     "preview.js",

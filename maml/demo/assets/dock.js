@@ -18,11 +18,23 @@ const SketchDock = (() => {
       this.timing = el("p", { class: "timing", text: t("curves_empty") });
       this.ask = SketchIcons.button(t("ask"), { glyph: "ask", text: t("ask"),
         kind: "primary dock-ask", onclick: actions.toggleAsk });
-      this.node = el("div", { class: "dock" }, this.told, this.timing, this.status, this.ask);
+      this.hint = el("p", { class: "first-hint" });
+      this.dismiss = SketchIcons.button(t("dismiss_hint"), { glyph: "close", kind: "icon quiet",
+        onclick: actions.dismissHints });
+      this.node = el("div", { class: "dock" }, this.told, this.timing, this.hint, this.dismiss,
+        this.status, this.ask);
+      this.showHint(null);
     }
 
     show(doc) {
       this.ask.disabled = SketchDocument.taughtCount(doc) < 2;
+    }
+
+    /** Show a hint, which stays until another one takes its place; null for none. */
+    showHint(hint) {
+      say(this.hint, hint ? this.t(hint) : "");
+      this.hint.hidden = this.dismiss.hidden = !hint;
+      this.node.classList.toggle("hinting", Boolean(hint));
     }
 
     /** Show a message for a while.  `topic` says what it is about, see `over`. */

@@ -232,6 +232,8 @@ const SketchDocument = (() => {
     return whole === doc.steps ? doc : { ...doc, steps: whole };
   }
 
+  const isAsked = (doc) => doc.query.length > 0;
+
   /** How many symbols have a drawing. */
   const taughtCount = (doc) => doc.symbols.filter((s) => drawingCount(s) > 0).length;
 
@@ -384,7 +386,7 @@ const SketchDocument = (() => {
     VERSION, SIZE, LIMITS, HISTORY, DocumentError,
     simplify, cleanStroke,
     emptyDocument, freeName, cleanName, addSymbol, renameSymbol, removeSymbol, moveSymbol,
-    drawingsOf, drawingCount, taughtCount, addStroke, clearPad, keepPad, addPicture, removeExample,
+    drawingsOf, drawingCount, taughtCount, isAsked, addStroke, clearPad, keepPad, addPicture, removeExample,
     queryToExample, queryToNewSymbol, setSteps,
     newHistory, record, undo, redo,
     serialise, readDocument, requireSize, parse,

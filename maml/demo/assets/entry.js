@@ -38,6 +38,8 @@
   let liveTimer = 0;
   let keepTimer = 0;
   let stepsBefore = null;
+  let given = null; // the strokes of a question that an example set brought
+  const hints = new SketchHints.Hints();
   let checking = null;
   let lostWeights = null; // a key that the server does not know any more
   const inks = new Map(); // drawing, as text -> base64 of its 28 x 28 picture
@@ -93,6 +95,9 @@
     }
   }
 
+  /** A document whose question is the visitor's own: that of an example set makes room for it. */
+  const own = (doc) => (doc.query === given ? D.clearPad(doc, null) : doc);
+
   /** Ask about the stroke that is still growing: not before the last answer is there, and on a slow
    * road more seldom. */
   function live(points) {
@@ -103,7 +108,7 @@
       if (answered < revision) return;
       lastLive = performance.now();
       try {
-        ask(D.addStroke(now(), null, points), growing);
+        ask(D.addStroke(own(now()), null, points), growing);
       } catch {
         // The drawing is full; its last stroke says so when it ends.
       }
@@ -167,6 +172,7 @@
       if (!holds) answer = null;
     }
     view.show(now(), flags());
+    view.showHint(hints.hint(now(), given));
     if (!answer || !grown) view.showAnswer(answer);
     keepSoon();
     ask();
@@ -196,7 +202,8 @@
   const symbolName = (id) => now().symbols.find((symbol) => symbol.id === id)?.name ?? "";
 
   const actions = {
-    stroke: (id, points) => change((doc) => D.addStroke(doc, id, points), "", id === null),
+    stroke: (id, points) => change((doc) => D.addStroke(id === null ? own(doc) : doc, id, points),
+      "", id === null),
     live,
     clear: (id) => change((doc) => D.clearPad(doc, id)),
     clearAll: () => change(() => D.emptyDocument(nameOf), t("cleared_all")),
@@ -227,7 +234,9 @@
       const one = SETS.find((candidate) => candidate.key === key) ?? SETS[0];
       const symbols = one.document.symbols.map((symbol) => ({ ...symbol,
         name: symbol.names?.[language] ?? symbol.name }));
-      change((doc) => ({ ...D.readDocument({ ...one.document, symbols }), steps: doc.steps }),
+      const read = D.readDocument({ ...one.document, symbols });
+      given = read.query;
+      change((doc) => ({ ...read, steps: doc.steps }),
         t("loaded", { name: t("set_" + one.key) }));
     },
     addPictures: async (id, files) => {
@@ -274,6 +283,10 @@
       if (problems) view.message(worded(problems), "bad");
     },
     play: () => view.play(),
+    dismissHints: () => {
+      hints.finish();
+      view.showHint(null);
+    },
     toggleAsk: () => view.toggleAsk(),
     switchLanguage: () => {
       language = language === "en" ? "zh" : "en";
@@ -302,6 +315,7 @@
     view?.forget();
     view = new SketchView.View(root, { t, actions, inkOf }, SETS, language);
     view.show(now(), flags());
+    view.showHint(hints.hint(now(), given));
     view.showAnswer(answer);
   }
 

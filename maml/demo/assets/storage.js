@@ -4,6 +4,7 @@ const SketchStorage = (() => {
 
   const KEY = "maml-sketchpad.document.v1";
   const LANGUAGE = "maml-sketchpad.language";
+  const OTHER = "maml-sketchpad.";
   const PICTURE_SIDE = 128;
 
   /** Storage may be forbidden or full; the page goes on without it and says so. */
@@ -80,5 +81,7 @@ const SketchStorage = (() => {
     keepDocument, keptDocument, offerFile, shrinkPicture,
     keepLanguage: (language) => write(LANGUAGE, language),
     keptLanguage: () => read(LANGUAGE),
+    keep: (name, text) => write(OTHER + name, text),
+    kept: (name) => read(OTHER + name),
   };
 })();

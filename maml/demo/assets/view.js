@@ -104,6 +104,17 @@ const SketchView = (() => {
       for (const part of parts) part.show(doc);
     }
 
+    /** Show a hint (the key of its words, or null) and mark the pad that it speaks of. */
+    showHint(hint) {
+      this.dock.showHint(hint);
+      const empty = this.doc.symbols.find((symbol) => !SketchDocument.drawingCount(symbol));
+      const teaching = hint === "hint_first" || hint === "hint_second";
+      for (const [id, card] of this.teach.cards) {
+        card.node.classList.toggle("hinted", teaching && id === empty?.id);
+      }
+      this.ask.node.classList.toggle("hinted", Boolean(hint) && !teaching);
+    }
+
     /** Bring it in line with an answer; null if there is none yet. */
     showAnswer(answer) {
       this.replay.stop();
