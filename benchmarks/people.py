@@ -151,7 +151,7 @@ class Person:
             if status == 409:
                 self._known.clear()
                 continue
-            if status != 503:
+            if status not in (429, 503):
                 raise RuntimeError(f"status {status}: {body[:200]!r}")
             self.refused += 1
             await asyncio.sleep(wait)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import LRUCache
 from starlette.middleware import Middleware
 
 import maml
@@ -31,6 +32,8 @@ __all__ = ["STRINGS", "SketchpadApp", "build_demo"]
 
 _DEFAULTS = ServerSettings()
 _KEPT_MODELS = 4
+_KEPT_MESSAGES = 100_000
+"""Sessions whose messages wait to be fetched; Gradio would keep 2,000."""
 
 _LAUNCH: dict[str, Any] = {
     "ssr_mode": False,
@@ -76,12 +79,14 @@ class SketchpadApp(gr.Blocks):
 
     Args:
         service: answers the Draw tab's questions.
+        proxies: how many proxies stand in front of the app.
         settings: as those of `gr.Blocks`.
     """
 
-    def __init__(self, service: DrawService, **settings: Any) -> None:
+    def __init__(self, service: DrawService, proxies: int = 0, **settings: Any) -> None:
         super().__init__(**settings)
         self.service = service
+        self.proxies = proxies
         self.visitors: Visitors | None = None
 
     def get_config_file(self) -> Any:
@@ -99,7 +104,10 @@ class SketchpadApp(gr.Blocks):
         headers = page_headers(on_a_space=bool(os.environ.get("SPACE_ID")))
         served = {
             "routes": self.service.routes(),
-            "middleware": [Middleware(Headers, headers=headers), Middleware(Gate)],
+            "middleware": [
+                Middleware(Headers, headers=headers),
+                Middleware(Gate, proxies=self.proxies),
+            ],
             "lifespan": Janitor(self, self.service.memory).lifespan,
         }
         own = {**_LAUNCH, "app_kwargs": served}
@@ -132,6 +140,7 @@ def build_demo(settings: ServerSettings = _DEFAULTS) -> SketchpadApp:
     service = DrawService(load_model, weights_of_pages)
     with SketchpadApp(
         service,
+        settings.proxies,
         title="MAML Sketchpad",
         analytics_enabled=False,
         delete_cache=(3600, 3600),
@@ -175,6 +184,8 @@ def build_demo(settings: ServerSettings = _DEFAULTS) -> SketchpadApp:
         )
     demo.visitors = training.visitors
     demo.queue(max_size=64)
+    # Messages of sessions that joined long ago must not be pushed out by others' new ones.
+    demo._queue.pending_messages_per_session = LRUCache(_KEPT_MESSAGES)
     return demo
 
 

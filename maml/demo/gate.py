@@ -7,7 +7,9 @@ thread that serves everybody.  Routes of Gradio that this app has no use for are
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -15,7 +17,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from maml.demo.rates import RateLimit, address_of, is_loopback
 from maml.sessions.document import LARGEST_TEXT
+
+_log = logging.getLogger(__name__)
 
 CLOSED = (
     "upload",
@@ -67,11 +72,17 @@ class Gate:
 
     Args:
         app: what stands behind it.
+        proxies: how many proxies stand in front of the app.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, proxies: int = 0) -> None:
         self._app = app
+        self._proxies = proxies
         self._held = 0
+        # A school class behind one address stays far below these.
+        self._events = RateLimit(burst=150, per_second=10)
+        self._signs = RateLimit(burst=600, per_second=200)
+        self._bytes = RateLimit(burst=40_000_000, per_second=1_000_000)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -81,9 +92,46 @@ class Gate:
         elif is_closed(scope):
             await _refusal(404, {"code": "closed"})(scope, receive, send)
         elif scope["method"] in ("GET", "HEAD", "OPTIONS"):
-            await self._app(scope, receive, send)
+            await self._pass(scope, receive, send)
+        elif not self._allows(scope):
+            await _refusal(429, {"code": "busy"})(scope, receive, send)
         else:
             await self._with_body(scope, receive, send)
+
+    def _allows(self, scope: Scope) -> bool:
+        """Whether an address may ask Gradio's routes once more."""
+        address = address_of(scope, self._proxies)
+        if is_loopback(address) or not scope["path"].startswith("/gradio_api/"):
+            return True
+        # Events that join the queue take a place among its messages; others do not.
+        joins = scope["path"].startswith(("/gradio_api/queue/", "/gradio_api/call/"))
+        return (self._events if joins else self._signs).allows(address)
+
+    def _allows_bytes(self, scope: Scope, size: int) -> bool:
+        address = address_of(scope, self._proxies)
+        return is_loopback(address) or self._bytes.allows(address, size)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on; what Gradio's routes cannot make sense of is refused in one line."""
+        if not scope["path"].startswith("/gradio_api/"):
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception as error:
+            _log.warning("Refused %s %s: %r", scope["method"], scope["path"][:80], error)
+            if started:
+                with contextlib.suppress(OSError):
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+            else:
+                await _refusal(400, {"code": "not_understood"})(scope, receive, send)
 
     async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = limit_for(scope["path"])
@@ -93,7 +141,9 @@ class Gate:
                 refusal = await self._read(limit, receive, body)
             if refusal is None and limit.values is not None and _values(body) > limit.values:
                 refusal = _refusal(413, {"code": "too_many_values", "most": limit.values})
-            answering = self._app if refusal is None else refusal
+            if not self._allows_bytes(scope, len(body)):
+                refusal = _refusal(429, {"code": "busy"})
+            answering = self._pass if refusal is None else refusal
             await answering(scope, _replay(bytes(body), receive), send)
         except TimeoutError:
             await _refusal(408, {"code": "too_slow"})(scope, receive, send)
@@ -170,7 +220,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _refusal(status: int, record: dict[str, object]) -> Response:
-    headers = {"Retry-After": "1"} if status == 503 else {}
+    headers = {"Retry-After": "1"} if status in (429, 503) else {}
     # What is left of the body is not read: the connection cannot be used again.
     headers["Connection"] = "close"
     return Response(json.dumps({"problems": [record]}), status, headers, "application/json")
