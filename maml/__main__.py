@@ -42,6 +42,7 @@ from maml.runs import (
     notebook_line,
     software,
 )
+from maml.sessions.form import SETTINGS, recipe_of, values_of
 from maml.train import MetaStep
 
 _Source = Literal["omniglot", "quickdraw", "generated"]
@@ -93,6 +94,14 @@ def _parser() -> argparse.ArgumentParser:
         "--episodes", type=int, help="pre-training episodes, instead of the recipe's"
     )
     train.add_argument("--seed", type=int, help="instead of the recipe's")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SETTING=VALUE",
+        help="another setting instead of the recipe's, by the names of the Train tab: "
+        + ", ".join(setting.key for setting in SETTINGS),
+    )
     train.add_argument(
         "--engine",
         choices=["batched", "higher"],
@@ -237,7 +246,7 @@ def _print_json(record: Any) -> None:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    recipe = RECIPES[options.recipe]
+    recipe = _with_settings(RECIPES[options.recipe], options.set)
     training = recipe.training
     if options.iterations is not None:
         training = dataclasses.replace(training, iterations=options.iterations)
@@ -253,6 +262,23 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         training = dataclasses.replace(training, inner=inner)
     seed = recipe.seed if options.seed is None else options.seed
     return dataclasses.replace(recipe, training=training, seed=seed)
+
+
+def _with_settings(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    if not changes:
+        return recipe
+    values = values_of(recipe)
+    for change in changes:
+        key, _, text = change.partition("=")
+        if key not in values:
+            raise ValueError(
+                f"--set takes SETTING=VALUE with one of {', '.join(values)}; got {change!r}"
+            )
+        try:
+            values[key] = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"--set {key}= takes a number, true or false; got {text!r}") from error
+    return recipe_of(recipe.name, values)
 
 
 def _train(options: argparse.Namespace) -> None:

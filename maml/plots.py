@@ -7,9 +7,11 @@ thread draw at a time.
 from __future__ import annotations
 
 import io
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import matplotlib.style
@@ -66,6 +68,102 @@ def accuracy_figure(
         return _file(figure, image_format)
 
 
+Curve = Sequence[Sequence[float | None]]
+"""Points (step, accuracy in percent, loss in nats); None stands for what is not a number."""
+
+
+@dataclass(frozen=True)
+class RunCurves:
+    """The curves of one run.
+
+    Args:
+        name: for the legend.
+        train: on training tasks, in every stage.
+        test: on test tasks.
+        chance: accuracy of guessing on the test tasks, percent.
+        stages: name and last step of each stage.
+    """
+
+    name: str
+    train: Curve
+    test: Curve
+    chance: float
+    stages: Sequence[tuple[str, int]]
+
+
+def runs_figure(
+    runs: Sequence[RunCurves],
+    *,
+    title: str = "",
+    lowest: float = 0.0,
+    image_format: ImageFormat = "png",
+) -> bytes:
+    """Accuracy and loss of runs by their steps, with stages and chance.
+
+    Args:
+        runs: one colour each; test tasks are drawn strongly, training tasks faintly.
+        title: above both.
+        lowest: where the accuracy axis begins, percent; it ends at 100.
+        image_format: "png", "svg" or "pdf".
+
+    Returns:
+        The content of a picture file.
+
+    Raises:
+        ValueError: if there is no run, `lowest` is not in [0, 100), or the format is unknown.
+    """
+    if not runs:
+        raise ValueError("There is nothing to draw: pass at least one run; got none.")
+    if not 0 <= lowest < 100:
+        raise ValueError(f"The accuracy axis must begin in [0, 100); got {lowest!r}.")
+    with _canvas((12, 5), columns=2) as (figure, both):
+        for number, run in enumerate(runs):
+            colour = f"C{number % 10}"
+            for column, axes in enumerate(both, start=1):
+                _draw_run(axes, run, column, colour)
+        accuracy, loss = both
+        for chance in sorted({run.chance for run in runs}):
+            accuracy.axhline(chance, color="0.4", linestyle=":", linewidth=1.2, label="chance")
+        accuracy.set_ylabel("Accuracy (%)")
+        accuracy.set_ylim(lowest, 100)
+        loss.set_ylabel("Loss (nats)")
+        loss.set_ylim(bottom=0)
+        for axes in both:
+            axes.set_xlabel("Step")
+            axes.set_xlim(left=0)
+        if title:
+            figure.suptitle(title)
+        handles = dict(zip(*reversed(accuracy.get_legend_handles_labels()), strict=True))
+        figure.legend(handles.values(), handles, loc="outside lower center", ncol=2)
+        return _file(figure, image_format)
+
+
+def _draw_run(axes: Any, run: RunCurves, column: int, colour: str) -> None:
+    for points, where, style in (
+        (run.train, "training tasks", {"alpha": 0.45, "linewidth": 1}),
+        (run.test, "test tasks", {"linewidth": 2, "marker": "o", "markersize": 3}),
+    ):
+        steps = [point[0] for point in points]
+        heights = [math.nan if point[column] is None else point[column] for point in points]
+        axes.plot(steps, heights, color=colour, label=f"{run.name}: {where}", **style)
+    last = max((point[0] or 0 for point in (*run.train, *run.test)), default=0)
+    for (name, end), (after, _) in zip(run.stages, run.stages[1:], strict=False):
+        if last < end:
+            break
+        axes.axvline(end, color=colour, linestyle="--", linewidth=1)
+        for text, side, shift in ((name, "right", -4), (after, "left", 4)):
+            axes.annotate(
+                text,
+                (end, 0.01),
+                xycoords=("data", "axes fraction"),
+                xytext=(shift, 2),
+                textcoords="offset points",
+                ha=side,
+                fontsize=8,
+                color=colour,
+            )
+
+
 def adaptation_figure(
     trajectory: Sequence[AdaptationStep], *, image_format: ImageFormat = "png"
 ) -> bytes:
@@ -101,12 +199,12 @@ def adaptation_figure(
 
 
 @contextmanager
-def _canvas() -> Iterator[tuple[Figure, Any]]:
-    """An empty figure in the notebook's size and style, and its axes."""
+def _canvas(size: tuple[float, float] = (6, 4), columns: int = 1) -> Iterator[tuple[Figure, Any]]:
+    """An empty figure in the notebook's style, by default in its size, and its axes."""
     with _STYLE, matplotlib.style.context("bmh"):
-        figure = Figure(figsize=(6, 4), layout="tight")
+        figure = Figure(figsize=size, layout="tight" if columns == 1 else "constrained")
         FigureCanvasAgg(figure)
-        yield figure, figure.add_subplot()
+        yield figure, figure.subplots(1, columns)
 
 
 def _file(figure: Figure, image_format: ImageFormat) -> bytes:

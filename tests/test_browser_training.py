@@ -210,8 +210,19 @@ def test_start_pause_go_on_stop_downloads_and_the_next_run(trainers: Any, app: A
     steps = [int(one["iteration"]) for one in rows if one["mode"] == "train"]
     assert steps == list(range(1, stopped + 1))
     assert json.loads(rows[0]["settings"])["channels"] == 8
+    assert rows[0]["time"].startswith("20") and rows[0]["time"].endswith("+00:00")
     assert person.download("Download figure").startswith(b"\x89PNG")
+    vector = person.download("Download figure as SVG").decode()
+    assert "<svg" in vector and "Run 1: quick on generated alphabets" in vector
+    person.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    person.press("Copy command")
+    person.page.locator(".maml-command").filter(has_text="channels=8").wait_for()
+    person.page.wait_for_function("""async () => {
+        const text = await navigator.clipboard.readText();
+        return text.startsWith('python -m maml train --recipe quick') && text.includes('--threads');
+    }""")
     package = zipfile.ZipFile(io.BytesIO(person.download("Download checkpoint")))
+    assert "python -m maml evaluate" in package.read("README.md").decode()
     record = json.loads(package.read("model.json"))
     assert record["recipe"] == "quick" and record["data"]["name"] == "generated alphabets"
     assert record["iteration"] == stopped

@@ -5,20 +5,28 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 from trainings import small_recipe
 
-from maml.checkpoint import save_model
-from maml.model import build_model
-from maml.plots import accuracy_figure
-from maml.sessions import downloads
+from maml.data.synthetic import load_generated
+from maml.runs import TrainingRun
+from maml.sessions import downloads, events
 from maml.sessions.process import Job
 from maml.sessions.training import Training
+
+ROOT = Path(__file__).parents[1]
 
 
 def make(folder: Path, number: int, records: int, seed: int = 1227) -> Training:
@@ -55,28 +63,95 @@ def test_the_table_has_every_record_of_every_run(tmp_path: Path) -> None:
     assert {row["data"] for row in rows} == {"generated"}
     assert json.loads(rows[-1]["settings"])["seed"] == 5
     assert "seed" not in json.loads(rows[0]["settings"])
+    assert rows[1]["time"] == "1970-01-01T00:00:02.000+00:00"
     assert (
         float(rows[1]["loss"]) == 0.5 and float(rows[1]["acc"]) == 20 and rows[1]["mode"] == "train"
     )
 
 
-def test_only_the_notebooks_figure_begins_at_70_percent(tmp_path: Path) -> None:
-    training = make(tmp_path, 1, 3)
-    records = training.folder.records()
-    assert downloads.figure(training) == accuracy_figure(records, lowest=70)
-    renamed = replace(training.job, recipe=replace(training.job.recipe, name="quick"))
-    training.job = renamed
-    assert downloads.figure(training) == accuracy_figure(records, lowest=0)
+def texts_of(svg: bytes) -> set[str]:
+    return set(re.findall(r"<!-- (.*?) -->", svg.decode()))
 
 
-def test_the_checkpoint_holds_weights_and_their_provenance(tmp_path: Path) -> None:
+def trained(folder: Path, number: int, name: str) -> Training:
+    """A training with a few steps and a test."""
+    training = make(folder, number, 0)
+    training.job = replace(training.job, recipe=replace(training.job.recipe, name=name))
+    for iteration in range(1, 6):
+        training._receive(events.StepTaken("meta", iteration, 1.0, 0.4, None))
+    training._receive(events.Evaluated(5, 0.5, 0.1, None, "line"))
+    return training
+
+
+def test_the_figure_shows_every_run_and_names_its_data(tmp_path: Path) -> None:
+    trainings = [trained(tmp_path, 1, "notebook"), trained(tmp_path, 2, "quick")]
+    assert downloads.figure(trainings).startswith(b"\x89PNG")
+    texts = texts_of(downloads.figure(trainings, "svg"))
+    assert {"Accuracy (%)", "Loss (nats)", "Step", "chance", "0", "100"} <= texts
+    for number, name in ((1, "notebook"), (2, "quick")):
+        for kind in ("training", "test"):
+            start = f"Run {number}: {name} on generated alphabets"
+            assert any(one.startswith(start) and f"{kind} tasks" in one for one in texts)
+
+
+def test_only_the_notebook_alone_is_cut_off_at_70_percent(tmp_path: Path) -> None:
+    notebook, quick = trained(tmp_path, 1, "notebook"), trained(tmp_path, 2, "quick")
+    assert "20" not in texts_of(downloads.figure([notebook], "svg"))
+    assert "20" in texts_of(downloads.figure([notebook, quick], "svg"))
+    assert "20" in texts_of(downloads.figure([quick], "svg"))
+
+
+def test_the_command_names_every_change(tmp_path: Path) -> None:
+    training = make(tmp_path, 4, 0, seed=5)
+    words = shlex.split(downloads.train_command(training))
+    assert words[:6] == ["python", "-m", "maml", "train", "--recipe", "notebook"]
+    assert {"seed=5", "channels=4", "iterations=10", "epoch=10"} <= set(words)
+    assert words[-4:] == ["--data", "synthetic", "--out", "run-4"]
+    training._receive(events.Begun(0, 3))
+    assert "--threads 3" in downloads.train_command(training)
+    training.job = replace(training.job, source="omniglot", device="cuda:0")
+    command = downloads.train_command(training)
+    assert "--data" not in command and "--device cuda:0" in command
+
+
+def test_the_checkpoints_readme_has_commands_that_work(tmp_path: Path) -> None:
     training = make(tmp_path, 3, 1)
     with pytest.raises(ValueError, match="Run 3 has no weights yet"):
         downloads.checkpoint(training)
-    recipe = training.job.recipe
-    model = build_model(recipe.network, recipe.training.inner, torch.Generator())
-    save_model(training.folder.weights, model, {"recipe": "notebook"})
+    run = TrainingRun(tmp_path / "short", small_recipe(2), load_generated(framing="frame"))
+    for _ in run.records():
+        pass
+    for path in (run.folder.weights, run.folder.weights.with_suffix(".json")):
+        shutil.copy2(path, training.folder.path)
     with zipfile.ZipFile(io.BytesIO(downloads.checkpoint(training))) as package:
-        assert sorted(package.namelist()) == ["model.json", "model.safetensors"]
-        assert package.read("model.safetensors") == training.folder.weights.read_bytes()
-        assert json.loads(package.read("model.json"))["recipe"] == "notebook"
+        assert sorted(package.namelist()) == ["README.md", "model.json", "model.safetensors"]
+        package.extractall(tmp_path / "zip")
+    readme = (tmp_path / "zip" / "README.md").read_text()
+    assert "Run 3" in readme and "generated alphabets, after step 2 of 2" in readme
+    assert downloads.train_command(training) in readme
+    commands = re.findall(r"^    python (-m maml evaluate .*)$", readme, re.MULTILINE)
+    assert len(commands) == 1
+    done = subprocess.run(
+        [sys.executable, *shlex.split(commands[0]), "--tasks", "20", "--json"],
+        cwd=tmp_path / "zip",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["protocol"] == "5-way 3-shot"
+    lines = [line[4:] for line in readme.splitlines() if line.startswith("    ")]
+    begin = lines.index("import maml")
+    images = [np.eye(28, dtype=np.float32), np.full((28, 28), 0.5, np.float32)] * 3
+    given = {
+        "images": np.stack(images[:5]),
+        "labels": [0, 1, 2, 3, 4],
+        "names": tuple("abcde"),
+        "more_images": np.stack(images),
+    }
+    script = tmp_path / "zip" / "use.py"
+    script.write_text("\n".join(lines[begin : begin + 4]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path / "zip")
+        result = runpy.run_path(str(script), given)
+    assert len(result["answer"].probabilities) == 6

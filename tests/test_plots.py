@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from maml.adapt import AdaptationStep
-from maml.plots import ImageFormat, accuracy_figure, adaptation_figure
+from maml.plots import ImageFormat, RunCurves, accuracy_figure, adaptation_figure, runs_figure
 
 BLUE, RED = (0x34, 0x8A, 0xBD), (0xA6, 0x06, 0x28)
 PAPER = (0xEE, 0xEE, 0xEE)
@@ -101,3 +102,37 @@ def test_threads_do_not_disturb_one_another() -> None:
         figures = list(pool.map(lambda _: accuracy_figure(level("train", 85)), range(8)))
     assert all(figure == wanted for figure in figures)
     assert dict(matplotlib.rcParams) == before
+
+
+STAGES = (("pre-training", 10), ("meta-training", 30))
+
+
+def run_curves(accuracy: float, name: str = "Run 1", last: int = 30) -> RunCurves:
+    train = [[step, accuracy, 1.0] for step in range(1, last + 1)]
+    return RunCurves(name, train, [[last, accuracy, None]], 20.0, STAGES)
+
+
+def texts_of(runs: list[RunCurves], lowest: float = 0.0) -> set[str]:
+    content = runs_figure(runs, title="Title", lowest=lowest, image_format="svg").decode()
+    return set(re.findall(r"<!-- (.*?) -->", content))
+
+
+def test_a_figure_of_runs_names_everything_in_it() -> None:
+    texts = texts_of([run_curves(50), run_curves(60, "Run 2")])
+    assert {"Title", "Step", "Accuracy (%)", "Loss (nats)", "chance"} <= texts
+    assert {"Run 1: training tasks", "Run 1: test tasks", "Run 2: test tasks"} <= texts
+    assert {"pre-training", "meta-training"} <= texts
+    assert {"0", "100"} <= texts
+
+
+def test_a_stage_that_was_not_reached_is_not_marked() -> None:
+    assert "meta-training" not in texts_of([run_curves(50, last=9)])
+
+
+def test_a_figure_of_runs_begins_where_it_is_told() -> None:
+    assert "40" in texts_of([run_curves(90)])
+    assert "40" not in texts_of([run_curves(90)], lowest=70)
+    with pytest.raises(ValueError, match=r"\[0, 100\); got 100"):
+        runs_figure([run_curves(90)], lowest=100)
+    with pytest.raises(ValueError, match="at least one run"):
+        runs_figure([])

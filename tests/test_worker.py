@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from maml.config import InnerLoop
 from maml.recipes import RECIPES
 from maml.runs import RunFolder
 from maml.sessions import events
+from maml.sessions.downloads import train_command
 from maml.sessions.events import Command
 from maml.sessions.form import recipe_of, values_of
 from maml.sessions.process import Job
+from maml.sessions.training import Training
 from maml.sessions.worker import SAVE_SECONDS
 
 ROOT = Path(__file__).parents[1]
@@ -28,10 +31,14 @@ ROOT = Path(__file__).parents[1]
 def test_the_figures_are_those_of_the_command_line(tmp_path: Path) -> None:
     values = {**values_of(RECIPES["quick"]), "pretraining": 3, "iterations": 4, "seed": 5}
     chosen = recipe_of("quick", values)
-    process, listener = start(Job(chosen, "generated", tmp_path / "page"))
-    settings = ["--recipe", "quick", "--episodes", "3", "--iterations", "4", "--seed", "5"]
+    job = Job(chosen, "generated", tmp_path / "page")
+    process, listener = start(job)
+    training = Training(1, job)
+    training._receive(listener.wait_for(events.Begun))
+    python, *command = shlex.split(train_command(training))
+    assert python == "python"
     subprocess.run(
-        [sys.executable, "-m", "maml", "train", *settings, "--data", "synthetic", "--out", "line"],
+        [sys.executable, *command],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
@@ -39,7 +46,7 @@ def test_the_figures_are_those_of_the_command_line(tmp_path: Path) -> None:
     )
     ended = listener.wait_for(events.ProcessEnded)
     assert ended.status == 0, ended
-    by_line = figures(RunFolder(tmp_path / "line"))
+    by_line = figures(RunFolder(tmp_path / "run-1"))
     assert [row[0] for row in by_line] == [1, 2, 3, 3, 4, 5, 6, 7, 7]
     assert figures(RunFolder(tmp_path / "page")) == by_line
     sent = [(one.iteration, one.loss) for one in listener.of(events.StepTaken)]

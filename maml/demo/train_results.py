@@ -25,6 +25,10 @@ _TAKE_FILE = """() => {
 }"""
 
 
+_COPY_TEXT = "(text) => { navigator.clipboard?.writeText(text).catch(() => {}); }"
+"""It is shown as well: a browser may refuse to have it copied."""
+
+
 class WeightsBanner:
     """Says, above the sketchpad, that it draws with a session's own weights, and leads back."""
 
@@ -47,7 +51,12 @@ class TrainResults:
             self._draw_with = texts.button("draw_with", variant="primary", interactive=False)
             self._checkpoint = texts.button("download_checkpoint", interactive=False)
             self._figure = texts.button("download_figure", interactive=False)
+            self._vector = texts.button("download_svg", interactive=False)
             self._table = texts.button("download_csv", interactive=False)
+            self._command = texts.button("copy_command", interactive=False)
+        self._commanded = gr.Code(
+            language="shell", visible=False, show_label=False, elem_classes="maml-command"
+        )
         self._file = gr.DownloadButton(visible="hidden", elem_id="train-file")
         with texts.labelled(gr.Accordion(open=False), "hub"):
             texts.text(gr.Markdown(elem_classes="maml-note"), "hub_note")
@@ -63,7 +72,15 @@ class TrainResults:
     @property
     def buttons(self) -> list[Any]:
         """Those that `controls` speaks of."""
-        return [self._draw_with, self._checkpoint, self._figure, self._table, self._push]
+        return [
+            self._draw_with,
+            self._checkpoint,
+            self._figure,
+            self._vector,
+            self._table,
+            self._command,
+            self._push,
+        ]
 
     def controls(self, session: TrainSession | None) -> dict[Any, Settings]:
         """What can be done with a session's trainings now."""
@@ -76,6 +93,8 @@ class TrainResults:
             self._checkpoint: weights,
             self._push: weights,
             self._figure: figures,
+            self._vector: figures,
+            self._command: {"interactive": training is not None},
             self._table: {"interactive": any_run},
         }
 
@@ -121,7 +140,10 @@ class TrainResults:
             return session.keep(f"maml-run-{training.number}.zip", downloads.checkpoint(training))
 
         def write_figure(session: TrainSession, training: Training) -> Path:
-            return session.keep("maml-accs.png", downloads.figure(training))
+            return session.keep("maml-runs.png", downloads.figure(session.trainings))
+
+        def write_vector(session: TrainSession, training: Training) -> Path:
+            return session.keep("maml-runs.svg", downloads.figure(session.trainings, "svg"))
 
         def write_table(session: TrainSession, training: Training) -> Path:
             return session.keep("maml-runs.csv", downloads.records_table(session.trainings))
@@ -129,10 +151,18 @@ class TrainResults:
         for button, write in (
             (self._checkpoint, write_checkpoint),
             (self._figure, write_figure),
+            (self._vector, write_vector),
             (self._table, write_table),
         ):
             written = button.click(_download(write), whose, self._file, **_QUIET)
             written.success(None, None, None, js=_TAKE_FILE)
+
+        def on_command(session: TrainSession | None, language: Language) -> Any:
+            _, training = _latest(session, TRAIN_STRINGS[language]["no_runs"])
+            return gr.update(value=downloads.train_command(training), visible=True)
+
+        told = self._command.click(on_command, whose, self._commanded, **_QUIET)
+        told.success(None, self._commanded, None, js=_COPY_TEXT)
 
         def on_push(
             session: TrainSession | None, language: Language, name: str, token: str, private: bool

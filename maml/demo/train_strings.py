@@ -139,6 +139,8 @@ _EN = {
     "download_checkpoint": "Download checkpoint",
     "download_csv": "Download all runs as CSV",
     "download_figure": "Download figure",
+    "download_svg": "Download figure as SVG",
+    "copy_command": "Copy command",
     "hub": "Push to the Hugging Face Hub",
     "hub_note": "The latest run's weights go to a repository of yours, with a model card. The "
     "token is used for this one upload and neither stored nor logged.",
@@ -276,6 +278,8 @@ _ZH = {
     "download_checkpoint": "下载检查点",
     "download_csv": "下载全部训练（CSV）",
     "download_figure": "下载图表",
+    "download_svg": "下载图表（SVG）",
+    "copy_command": "复制命令",
     "hub": "推送到 Hugging Face Hub",
     "hub_note": "最近一次训练的权重会连同模型卡上传到你的仓库。"
     "令牌仅用于这一次上传，不保存也不记录。",

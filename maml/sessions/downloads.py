@@ -5,19 +5,54 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from maml.plots import accuracy_figure
+from maml.plots import ImageFormat, RunCurves, runs_figure
 from maml.sessions.form import changes_of
 from maml.sessions.training import Training
 
 _COLUMNS = ("iteration", "epoch", "mode", "loss", "acc", "time")
 
+_README = """\
+# Run {number}: weights trained with MAML Sketchpad
+
+Recipe `{recipe}`{changes}, characters: {data}, after step {iteration:,} of {iterations:,}.
+
+These commands work where MAML Sketchpad is installed, in the folder of this file.
+
+Measure the weights on characters that they were not trained on:
+
+    {evaluate}
+
+Draw with them in the browser, in a checkout of MAML Sketchpad (give the file's full path):
+
+    MAML_WEIGHTS=/path/to/model.safetensors python app.py
+
+Use them in Python:
+
+    import maml
+    model = maml.load_pretrained("model.safetensors")
+    learner = maml.adapt(model, maml.SupportSet(images, labels, names))
+    answer = learner.predict(more_images)
+
+Repeat the training (the same number of threads gives the same figures):
+
+    {train}
+
+| file | content |
+|---|---|
+| `model.safetensors` | the weights |
+| `model.json` | how they were made |
+"""
+
 
 def records_table(trainings: Iterable[Training]) -> bytes:
-    """Every record of the trainings, as CSV with a header."""
+    """Every record of the trainings, as CSV with a header; times are in UTC, as ISO 8601."""
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["run", "recipe", "data", "settings", *_COLUMNS])
@@ -26,27 +61,94 @@ def records_table(trainings: Iterable[Training]) -> bytes:
         settings = json.dumps(changes_of(job.recipe))
         head = [training.number, job.recipe.name, job.source, settings]
         for record in training.folder.records():
-            writer.writerow([*head, *(record[column] for column in _COLUMNS)])
+            at = datetime.fromtimestamp(record["time"], tz=UTC)
+            shown = {**record, "time": at.isoformat(timespec="milliseconds")}
+            writer.writerow([*head, *(shown[column] for column in _COLUMNS)])
     return table.getvalue().encode()
 
 
-def figure(training: Training) -> bytes:
-    """The notebook's figure of a training, as PNG."""
-    lowest = 70.0 if training.job.recipe.name == "notebook" else 0.0
-    return accuracy_figure(training.folder.records(), lowest=lowest)
+def figure(trainings: Sequence[Training], image_format: ImageFormat = "png") -> bytes:
+    """What the page shows of the trainings: accuracy and loss of every run.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    only_notebook = {training.job.recipe.name for training in trainings} == {"notebook"}
+    runs = [_curves_of(training) for training in trainings]
+    return runs_figure(
+        runs,
+        title="Meta-training with MAML Sketchpad",
+        lowest=70.0 if only_notebook else 0.0,
+        image_format=image_format,
+    )
+
+
+def _curves_of(training: Training) -> RunCurves:
+    outline = training.outline()
+    settings = training.job.recipe.training
+    stages = [("meta-training", settings.total)]
+    if settings.pretraining_episodes:
+        stages.insert(0, ("pre-training", settings.pretraining_episodes))
+    changes = "".join(f", {key}={value}" for key, value in outline["changes"].items())
+    data = "Omniglot" if training.job.source == "omniglot" else "generated alphabets"
+    return RunCurves(
+        name=f"Run {training.number}: {outline['recipe']} on {data}{changes}",
+        train=outline["train"],
+        test=outline["test"],
+        chance=outline["chance"],
+        stages=stages,
+    )
+
+
+def train_command(training: Training) -> str:
+    """The command line that repeats a training to the letter, on this machine or one like it."""
+    job = training.job
+    words = ["python", "-m", "maml", "train", "--recipe", job.recipe.name]
+    for key, value in changes_of(job.recipe).items():
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    if job.source == "generated":
+        words += ["--data", "synthetic"]
+    if job.device != "cpu":
+        words += ["--device", job.device]
+    if training.threads:
+        words += ["--threads", str(training.threads)]
+    return shlex.join([*words, "--out", f"run-{training.number}"])
 
 
 def checkpoint(training: Training) -> bytes:
-    """The weights of a training and their provenance, zipped.
+    """The weights of a training, their provenance, and a README, zipped.
 
     Raises:
-        ValueError: if it has none yet.
+        ValueError: if it has no weights yet.
     """
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as package:
-        for path in weights_of(training):
-            package.write(path, path.name)
+        weights, record = weights_of(training)
+        package.write(weights, weights.name)
+        text = record.read_text(encoding="utf-8")
+        package.writestr(record.name, text)
+        package.writestr("README.md", _readme(training, json.loads(text)))
     return content.getvalue()
+
+
+def _readme(training: Training, provenance: Mapping[str, Any]) -> str:
+    recipe = training.job.recipe
+    shape = recipe.training.evaluation
+    words = ["python", "-m", "maml", "evaluate", "--weights", "model.safetensors"]
+    words += ["--ways", str(shape.ways), "--shots", str(shape.shots)]
+    words += ["--within-alphabet"] if shape.within_alphabet else []
+    words += ["--data", "synthetic"] if training.job.source == "generated" else []
+    changes = ", ".join(f"{key} {value}" for key, value in changes_of(recipe).items())
+    return _README.format(
+        number=training.number,
+        recipe=recipe.name,
+        changes=f" with {changes}" if changes else "",
+        data=provenance["data"]["name"],
+        iteration=provenance["iteration"],
+        iterations=provenance["iterations"],
+        evaluate=shlex.join(words),
+        train=train_command(training),
+    )
 
 
 def weights_of(training: Training) -> tuple[Path, Path]:

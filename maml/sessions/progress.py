@@ -103,6 +103,7 @@ class RunProgress:
         self.text = ""
         self.iteration = 0
         self.saved = 0
+        self.threads = 0
         self.accuracy: float | None = None
         self.rested_since: float | None = None
         self.without_data = False
@@ -165,6 +166,7 @@ class RunProgress:
                 self._data = event
             case events.Begun():
                 self._data = None
+                self.threads = event.threads
                 if event.iteration or self.iteration:
                     self._draw_anew(event.iteration)
                 self._enter("training")

@@ -53,6 +53,11 @@ class Training:
         return self._progress.iteration
 
     @property
+    def threads(self) -> int:
+        """Threads that it computes with; 0 before it has begun."""
+        return self._progress.threads
+
+    @property
     def over(self) -> bool:
         """Whether it has ended, one way or another."""
         return self._progress.over
