@@ -1,4 +1,4 @@
-"""Character sets, support sets, sampled tasks, other hands."""
+"""Character sets, support sets, sampled tasks, augmentation."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_episode_moves_to_a_device() -> None:
     }
 
 
-# Other hands -------------------------------------------------------------------------------------
+# Augmentation ------------------------------------------------------------------------------------
 
 
 def test_turns_and_mirror_images_are_those_asked_for(small_alphabets: CharacterSet) -> None:

@@ -143,8 +143,8 @@ def test_the_token_is_in_no_message_and_no_log(
 @pytest.mark.parametrize(
     ("name", "token", "message"),
     [
-        ("anna", TOKEN, "reads owner/name; 'anna' came"),
-        ("anna/../x", TOKEN, "reads owner/name"),
+        ("anna", TOKEN, "must read owner/name; got 'anna'"),
+        ("anna/../x", TOKEN, "must read owner/name"),
         ("anna/symbols", "  ", "access token .* is needed"),
     ],
 )

@@ -59,8 +59,8 @@ def test_from_drawings_to_answers() -> None:
     assert tuple(answer.unknown.shape) == (3,)
     assert answer.names == names
     # Something else altogether is less known than what was taught.
-    stranger = maml.strokes_to_image([[(0, 0), (0, 10)], [(3, 0), (3, 10)], [(6, 0), (6, 10)]])
-    assert float(learner.predict(stranger).unknown) > float(answer.unknown.max())
+    other = maml.strokes_to_image([[(0, 0), (0, 10)], [(3, 0), (3, 10)], [(6, 0), (6, 10)]])
+    assert float(learner.predict(other).unknown) > float(answer.unknown.max())
 
 
 def test_pictures_and_strokes_are_preprocessed_alike() -> None:

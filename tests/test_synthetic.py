@@ -112,11 +112,11 @@ def test_every_hand_has_its_pen_and_no_drawing_is_a_copy() -> None:
 
 def test_drawings_of_a_character_are_alike_but_not_too_alike() -> None:
     data = generate_alphabets(alphabets=5, characters=20, drawings=2, seed=11)
-    looks = gaussian_filter(data.images / 255.0, (0, 0, 1, 1)).reshape(100, 2, -1)
-    looks /= np.linalg.norm(looks, axis=2, keepdims=True)
+    blurred = gaussian_filter(data.images / 255.0, (0, 0, 1, 1)).reshape(100, 2, -1)
+    blurred /= np.linalg.norm(blurred, axis=2, keepdims=True)
     right = []
     for alphabet in range(5):
-        support, query = looks[alphabet * 20 : alphabet * 20 + 20].transpose(1, 0, 2)
+        support, query = blurred[alphabet * 20 : alphabet * 20 + 20].transpose(1, 0, 2)
         right.append(((query @ support.T).argmax(axis=1) == np.arange(20)).mean())
     # The nearest picture tells 20 characters of one alphabet apart neither always nor by chance.
     assert 0.5 < np.mean(right) < 0.97

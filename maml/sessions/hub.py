@@ -34,7 +34,7 @@ def push_to_hub(weights: Path, name: str, token: str, *, private: bool = False) 
     """
     name, token = name.strip(), token.strip()
     if not _NAME.fullmatch(name):
-        raise ValueError(f"A repository's name reads owner/name; {name!r} came.")
+        raise ValueError(f"A repository's name must read owner/name; got {name!r}.")
     if not token:
         raise ValueError("An access token with the right to write is needed.")
     record = weights.with_suffix(".json")
