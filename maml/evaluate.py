@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from maml.adapt import AdaptedLearner, adapt_features, adapt_tasks, tasks_at_once
+from maml.adapt import AdaptedLearner, adapt_features, adapt_tasks
 from maml.batched import evaluation_mode
 from maml.config import LARGEST_SEED, LARGEST_STEPS, EpisodeShape, require_whole
 from maml.data.characters import CharacterSet
 from maml.data.episodes import Episode, EpisodeSampler
 from maml.data.tasks import given
+from maml.inner_loop import tasks_at_once
 from maml.model import MetaNetwork, require_meta_network
 
 _BATCH = 512

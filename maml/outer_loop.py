@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from maml.inner_loop import inner_loop, tasks_at_once
 from maml.data.episodes import Episode
+from maml.inner_loop import inner_loop, tasks_at_once
 from maml.model import MetaNetwork, mean_cross_entropy
 
 

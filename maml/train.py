@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from maml.adapt import inner_loop, tasks_at_once
 from maml.calibrate import calibrate
 from maml.checkpoint import CheckpointError, load_training, save_training
 from maml.config import LARGEST_SEED, MetaTraining, Pretraining

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from maml import CharacterSet, EpisodeShape, InnerLoop, SupportSet, adapt
-from maml.adapt import inner_loop
 from maml.config import NetworkSettings
 from maml.data.episodes import EpisodeSampler
+from maml.inner_loop import inner_loop
 from maml.model import MetaNetwork, SketchNet, build_model
 
 NAMES = ("sun", "moon", "star", "comet", "ring")

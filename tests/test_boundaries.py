@@ -17,6 +17,7 @@ LAYERS = (
     ("maml.config", "maml.recipes"),
     ("maml.drawing", "maml.batched", "maml.model", "maml.data"),
     ("maml.checkpoint", "maml.learner_file", "maml.modules"),
+    ("maml.inner_loop",),
     ("maml.adapt",),
     (
         "maml.calibrate",

@@ -12,10 +12,11 @@ from test_train import MODELS, MULTI_STEP, WEIGHTS, network
 from torch import Tensor, nn
 
 from maml import CharacterSet, EpisodeShape, InnerLoop
-from maml.adapt import adapt_tasks, inner_loop, tasks_at_once
+from maml.adapt import adapt_tasks
 from maml.batched import Patches, own_buffers, prepare, run_tasks
 from maml.config import Engine, NetworkSettings
 from maml.data.episodes import Episode, EpisodeSampler
+from maml.inner_loop import inner_loop, tasks_at_once
 from maml.model import MetaNetwork, build_model
 from maml.recipes import RECIPES
 from maml.train import chunks, query_loss

