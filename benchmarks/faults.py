@@ -296,8 +296,9 @@ def _others(node: ast.expr) -> Iterator[str]:
             for at, keyword in enumerate(keywords):
                 if keyword.arg is not None:
                     yield _text(node, keywords=[*keywords[:at], *keywords[at + 1 :]])
-            starred = any(isinstance(one, ast.Starred) for one in args[:2])
-            if len(args) > 1 and not starred and ast.unparse(args[0]) != ast.unparse(args[1]):
+            fixed = any(isinstance(one, ast.Starred) for one in args[:2])
+            fixed = fixed or ast.unparse(function) in {"max", "min"}  # in any order the same
+            if len(args) > 1 and not fixed and ast.unparse(args[0]) != ast.unparse(args[1]):
                 yield _text(node, args=[args[1], args[0], *args[2:]])
             if isinstance(function, ast.Attribute) and not args and not keywords:
                 yield ast.unparse(function.value)
