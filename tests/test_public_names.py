@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from maml.model import build_model
 
 def strokes(kind: str, shift: float = 0.0) -> list[np.ndarray]:
     """A cross, a ring or a zigzag, as a pen would draw it."""
+    drawn: list[Any]
     if kind == "cross":
         drawn = [[(0, 0), (9, 10)], [(9, 0), (0, 10)]]
     elif kind == "ring":

@@ -143,6 +143,7 @@ def test_a_cap_on_minutes_is_shown(tmp_path: Path) -> None:
 
 def test_the_script_of_the_board_carries_its_texts() -> None:
     script = TrainingBoard().js_on_load
+    assert script is not None
     first = script.splitlines()[0]
     constants = json.loads(first.removeprefix("const TRAIN_CONSTANTS = ").removesuffix(";"))
     assert constants["STRINGS"] == TRAIN_STRINGS
