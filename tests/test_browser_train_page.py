@@ -94,7 +94,7 @@ def test_on_a_phone_curves_come_before_settings_and_settings_before_downloads(
         page.get_by_role("button", name="Start training").bounding_box()["y"],
         page.locator(".maml-training .chart").first.bounding_box()["y"],
         page.get_by_label("Ways", exact=True).bounding_box()["y"],
-        page.get_by_role("button", name="Download figure").bounding_box()["y"],
+        page.get_by_role("button", name="Download figure", exact=True).bounding_box()["y"],
     ]
     assert tops == sorted(tops)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
