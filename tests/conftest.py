@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from trainings import Clock
 
 from maml.data.characters import CharacterSet
 from maml.data.synthetic import generate_alphabets
@@ -81,3 +83,11 @@ def browser() -> Iterator[Any]:
         except Error as error:
             pytest.skip(f"No Chromium can be started (make chromium installs one): {error}")
         yield launched
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Takes the place of `time.monotonic`."""
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock

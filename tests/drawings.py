@@ -7,7 +7,12 @@ import io
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
+
+from maml.model import MetaNetwork, build_model
+from maml.recipes import RECIPES
+from maml.sessions.document import Document, parse_document
 
 Strokes = list[list[list[int]]]
 
@@ -45,3 +50,15 @@ def document(**changes: Any) -> dict[str, Any]:
         "query": CROSS,
         **changes,
     }
+
+
+def parsed(**changes: Any) -> Document:
+    """`document`, checked."""
+    return parse_document(document(**changes))
+
+
+def untrained_network(seed: int = 0) -> MetaNetwork:
+    """The product's network with fresh parameters, ready to be adapted."""
+    recipe = RECIPES["flagship"]
+    generator = torch.Generator().manual_seed(seed)
+    return build_model(recipe.network, recipe.training.inner, generator).eval()

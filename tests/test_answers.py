@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from drawings import BAR, CROSS, ROUND, TILTED, document, picture
+from drawings import BAR, CROSS, ROUND, TILTED, parsed, picture, untrained_network
 
 import maml
 from maml.demo.strings import worded
 from maml.model import MetaNetwork, build_model
 from maml.recipes import RECIPES
 from maml.sessions.answers import LARGEST_QUERIES, adapt_and_classify, answer
-from maml.sessions.document import Document, example_sets, parse_document
+from maml.sessions.document import example_sets, parse_document
 from maml.sessions.draw_session import DrawSession
 from maml.sessions.refusal import Refusal
 
@@ -25,13 +25,7 @@ from maml.sessions.refusal import Refusal
 @pytest.fixture(scope="module")
 def model() -> MetaNetwork:
     """The product's network, untrained: one small step on it is a nearest class mean."""
-    recipe = RECIPES["flagship"]
-    network = build_model(recipe.network, recipe.training.inner, torch.Generator().manual_seed(0))
-    return network.eval()
-
-
-def parsed(**changes: Any) -> Document:
-    return parse_document(document(**changes))
+    return untrained_network()
 
 
 def test_the_answer_is_that_of_the_library(model: MetaNetwork) -> None:

@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from drawings import BAR, CROSS, ROUND, TILTED, document, picture
+from drawings import BAR, CROSS, ROUND, TILTED, document, parsed, picture, untrained_network
 from PIL import Image
 
-from maml.model import MetaNetwork, build_model
-from maml.recipes import RECIPES
+from maml.model import MetaNetwork
 from maml.sessions import draw_session
 from maml.sessions.answers import adapt_and_classify, answer
 from maml.sessions.document import (
-    Document,
     Drawing,
     ForgottenDrawing,
     Known,
@@ -29,21 +27,10 @@ from maml.sessions.mixups import find_mixups
 from maml.sessions.refusal import Refusal
 
 
-def network(seed: int) -> MetaNetwork:
-    recipe = RECIPES["flagship"]
-    return build_model(
-        recipe.network, recipe.training.inner, torch.Generator().manual_seed(seed)
-    ).eval()
-
-
 @pytest.fixture(scope="module")
 def model() -> MetaNetwork:
     """The product's network, untrained."""
-    return network(0)
-
-
-def parsed(**changes: Any) -> Document:
-    return parse_document(document(**changes))
+    return untrained_network()
 
 
 @pytest.fixture
@@ -78,7 +65,7 @@ def test_a_stroke_on_the_query_pad_or_a_new_name_does_not_adapt_anew(
 def test_other_weights_adapt_anew(model: MetaNetwork, adapted: list[int]) -> None:
     session = DrawSession()
     own = answer(parsed(), session, model)
-    others = answer(parsed(), session, network(1))
+    others = answer(parsed(), session, untrained_network(1))
     assert len(adapted) == 2 and own["probabilities"] != others["probabilities"]
     assert answer(parsed(), session, model)["probabilities"] == own["probabilities"]
     assert len(adapted) == 2

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from drawings import BAR, CROSS, ROUND, TILTED, document, picture
+from drawings import BAR, CROSS, ROUND, TILTED, parsed, picture, untrained_network
 
 from maml.model import MetaNetwork, build_model
 from maml.recipes import RECIPES
 from maml.sessions import mixups
-from maml.sessions.document import Document, Symbol, parse_document
+from maml.sessions.document import Symbol
 from maml.sessions.draw_session import DrawSession
 from maml.sessions.mixups import find_mixups
 from maml.sessions.refusal import Refusal
@@ -21,13 +21,7 @@ from maml.sessions.refusal import Refusal
 @pytest.fixture(scope="module")
 def model() -> MetaNetwork:
     """The product's network, untrained: one small step on it is a nearest class mean."""
-    recipe = RECIPES["flagship"]
-    network = build_model(recipe.network, recipe.training.inner, torch.Generator().manual_seed(0))
-    return network.eval()
-
-
-def parsed(**changes: Any) -> Document:
-    return parse_document(document(**changes))
+    return untrained_network()
 
 
 SYMBOLS: list[dict[str, Any]] = [

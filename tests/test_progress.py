@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from trainings import small_recipe
+from trainings import Clock, small_recipe
 
 from maml.recipes import RECIPES
 from maml.runs import RunFolder
 from maml.sessions import events
 from maml.sessions.progress import BROKEN, OVER, RESUMABLE, RunProgress, State
-
-
-class Clock:
-    """A clock that tests turn."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", clock)
-    return clock
 
 
 @pytest.fixture

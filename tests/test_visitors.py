@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainings import PATIENCE, small_recipe, wait_until
+from trainings import PATIENCE, Clock, small_recipe, wait_until
 
 from maml.checkpoint import load_pretrained, load_training_iteration
 from maml.sessions import visitors as module
@@ -53,23 +53,6 @@ def test_a_queue_in_which_nobody_trains_is_refused() -> None:
 
 
 # ---- the page
-
-
-class Clock:
-    """A clock that tests turn."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", clock)
-    return clock
 
 
 def silence_after(presence: Presence, clock: Clock, seconds: float, look: float = 0.25) -> float:

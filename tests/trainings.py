@@ -21,6 +21,16 @@ PATIENCE = 240.0
 EventType = TypeVar("EventType")
 
 
+class Clock:
+    """A clock that tests turn."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def small_recipe(iterations: int, **changes: Any) -> Recipe:
     """A small recipe of the notebook's kind; `changes` are of its training."""
     base = RECIPES["notebook"]

@@ -6,7 +6,7 @@ import base64
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,12 @@ from maml.sessions.document import (
     parse_document,
     parse_drawings,
 )
-from maml.sessions.draw_session import ANY_INK, DrawSession, InkBudget, require_ways
+from maml.sessions.draw_session import ANY_INK, FREELY, DrawSession, InkBudget, require_ways
 from maml.sessions.refusal import Refusal
 
 LARGEST_QUERIES = 100
 _ENDPOINT_SECONDS = 10.0
 """How long the endpoint may take to make all ink."""
-_FREELY: AbstractContextManager[object] = nullcontext()
 
 LoadModel = Callable[[str | None], MetaNetwork]
 """Gives the network for a session's weights: None for the app's own, else a checkpoint's path."""
@@ -42,7 +41,7 @@ def answer(
     model: MetaNetwork,
     *,
     budget: InkBudget = ANY_INK,
-    arithmetic: AbstractContextManager[object] = _FREELY,
+    arithmetic: AbstractContextManager[object] = FREELY,
 ) -> dict[str, Any]:
     """Adapt to what was taught and answer what was asked.
 
@@ -135,7 +134,7 @@ def adapt_and_classify(
     queries: list[dict[str, Any]],
     steps: int | None = None,
     *,
-    arithmetic: AbstractContextManager[object] = _FREELY,
+    arithmetic: AbstractContextManager[object] = FREELY,
 ) -> dict[str, Any]:
     """Adapt to examples and name drawings; what the API's endpoint of the same name does.
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -42,6 +43,8 @@ class InkBudget:
     seconds: float
 
 
+FREELY: AbstractContextManager[object] = nullcontext()
+"""Arithmetic that nobody else has to wait for."""
 ANY_INK = InkBudget(10_000, 3600.0)
 """For a program of one's own."""
 

@@ -6,14 +6,14 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from importlib import metadata, resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from maml.model import MetaNetwork
 from maml.sessions.document import Document
-from maml.sessions.draw_session import ANY_INK, DrawSession, InkBudget, require_ways
+from maml.sessions.draw_session import ANY_INK, FREELY, DrawSession, InkBudget, require_ways
 from maml.sessions.refusal import Refusal
 
 _REQUIREMENTS = (
@@ -58,16 +58,13 @@ of these symbols.
 """
 
 
-_FREELY: AbstractContextManager[object] = nullcontext()
-
-
 def pack_learner(
     document: Document,
     session: DrawSession,
     model: MetaNetwork,
     *,
     budget: InkBudget = ANY_INK,
-    arithmetic: AbstractContextManager[object] = _FREELY,
+    arithmetic: AbstractContextManager[object] = FREELY,
 ) -> bytes:
     """Pack the adapted network so that it runs elsewhere.
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 from maml.model import MetaNetwork
 from maml.sessions.document import Document, Drawing, Symbol
-from maml.sessions.draw_session import ANY_INK, DrawSession, InkBudget, require_ways
+from maml.sessions.draw_session import ANY_INK, FREELY, DrawSession, InkBudget, require_ways
 from maml.sessions.refusal import Refusal
 
 _REPORT_EVERY = 0.25
 _SURE = 0.8
-_FREELY: AbstractContextManager[object] = nullcontext()
 
 
 def find_mixups(
@@ -25,7 +24,7 @@ def find_mixups(
     model: MetaNetwork,
     *,
     budget: InkBudget = ANY_INK,
-    arithmetic: AbstractContextManager[object] = _FREELY,
+    arithmetic: AbstractContextManager[object] = FREELY,
 ) -> Iterator[dict[str, Any]]:
     """Leave each drawing out in turn, adapt to the others and ask about it.
 
