@@ -1,6 +1,7 @@
 # make app    open MAML Sketchpad on http://127.0.0.1:7860
 # make test   lint, types and all tests
 # make test-pythons   the same on Python 3.11, 3.12 and 3.13, each in an environment of its own
+# make space-check   serve it as a Space does, in a new environment, and draw and train there
 # Another interpreter: make app PYTHON=python3.13     Another folder: make app VENV=/somewhere/venv
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 JS_TESTS := $(wildcard tests/js/*.test.js tests/js/*.test.mjs)
 
-.PHONY: help app test test-pythons install-test chromium lint types test-js test-py clean
+.PHONY: help app test test-pythons space-check install-test chromium lint types test-js test-py clean
 
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
@@ -47,11 +48,13 @@ $(VENV)/.test-installed: requirements-dev.txt $(VENV)/.app-installed
 # The system's Chromium if it is there or may be installed, else the one that Playwright fetches.
 # The loop runs each candidate: some distributions ship a `chromium` that only asks for a snap.
 chromium: $(VENV)/.test-installed
-	@found() { for name in chromium chromium-browser google-chrome; do \
+	@found() { for name in chromium-headless-shell chromium chromium-browser google-chrome; do \
 	    $$name --version >/dev/null 2>&1 && return 0; done; return 1; }; \
 	if found; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q chromium; \
+	    apt-get update -q; \
+	    for name in chromium-headless-shell chromium; do \
+	        DEBIAN_FRONTEND=noninteractive apt-get install -y -q $$name && break; done; \
 	    if found; then exit 0; fi; \
 	    $(BIN)/python -m playwright install --with-deps chromium && exit 0; \
 	else \
@@ -80,6 +83,9 @@ endif
 test-py:
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive \
 	    $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+space-check: install-test
+	$(BIN)/python -m benchmarks.space_check --python $(PYTHON)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

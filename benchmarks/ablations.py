@@ -17,7 +17,8 @@ from maml import load_omniglot, load_pretrained, meta_train
 from maml.config import EpisodeShape, MetaTraining, Recipe
 from maml.data.characters import CharacterSet
 from maml.evaluate import FeatureTable, evaluate_table
-from maml.model import MetaNetwork, build_model
+from maml.model import MetaNetwork
+from maml.networks import build_model
 from maml.recipes import RECIPES
 from maml.train import training_parts
 

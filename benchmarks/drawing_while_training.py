@@ -22,7 +22,7 @@ from stroke_to_answer import (
     times,
 )
 
-RECIPES = {"quick": "See it learn (two minutes)", "notebook": "The original notebook"}
+RECIPES = {"live": "See it learn (two minutes)", "notebook": "The original notebook"}
 
 
 def drawn(page: Page, count: int) -> list[float]:

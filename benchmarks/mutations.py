@@ -429,6 +429,8 @@ def _run(
             (copy / fault.path).write_bytes(fault.apply(source))
             try:
                 outcome, said = run_tests(copy, tests, limit)
+            except RuntimeError as error:  # pytest itself failed, as it did not without the fault
+                outcome, said = "noticed", str(error)
             finally:
                 (copy / fault.path).write_bytes(source)
         outcomes.append((fault, outcome))

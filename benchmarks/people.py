@@ -25,6 +25,14 @@ class Connection:
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """The status and the body of the response."""
+        if self._writer is not None:
+            try:
+                return await self._post(path, body)
+            except (OSError, asyncio.IncompleteReadError):
+                self.close()  # The server closes connections that rest; a browser opens another.
+        return await self._post(path, body)
+
+    async def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
         assert self._reader is not None
@@ -66,7 +74,7 @@ class Person:
         self._numbers = 0
         self._known: set[int] = set()
         self._shapes = [self._shape() for _ in range(WAYS)]
-        self._symbols = [
+        self._symbols: list[dict[str, Any]] = [
             {"id": way + 1, "name": f"symbol {way}", "examples": []} for way in range(WAYS)
         ]
         for way in range(WAYS):
@@ -87,30 +95,36 @@ class Person:
             )
         return strokes
 
-    def _drawing(self, way: int) -> list[list[list[int]]]:
+    def drawing(self, way: int) -> list[list[list[int]]]:
+        """A drawing of a symbol, by a shaky hand."""
         drawn = [stroke + self._rng.normal(0, 18, stroke.shape) for stroke in self._shapes[way]]
         return [np.clip(np.rint(stroke), 0, 1000).astype(int).tolist() for stroke in drawn]
 
     def teach(self, way: int) -> None:
         """Draw one more example; of twenty the first one goes."""
         self._numbers += 1
-        examples: list[dict[str, Any]] = self._symbols[way]["examples"]  # type: ignore[assignment]
-        examples.append({"id": self._numbers, "strokes": self._drawing(way)})
+        examples: list[dict[str, Any]] = self._symbols[way]["examples"]
+        examples.append({"id": self._numbers, "strokes": self.drawing(way)})
         del examples[:-20]
 
     def draw(self) -> None:
         """One more stroke, or the first of a new drawing."""
         if len(self._query) >= 4:
             self._query = []
-        self._query = [*self._query, self._drawing(int(self._rng.integers(WAYS)))[0]]
+        self._query = [*self._query, self.drawing(int(self._rng.integers(WAYS)))[0]]
 
-    def _question(self) -> bytes:
+    def rename(self, way: int, name: str) -> None:
+        """Give a symbol another name."""
+        self._symbols[way]["name"] = name
+
+    def question(self) -> bytes:
+        """What the page sends."""
         symbols = [
             {
                 **symbol,
                 "examples": [
                     {"same": one["id"]} if one["id"] in self._known else one
-                    for one in symbol["examples"]  # type: ignore[union-attr]
+                    for one in symbol["examples"]
                 ],
             }
             for symbol in self._symbols
@@ -133,7 +147,7 @@ class Person:
         wait = 0.3
         while time.perf_counter() - began < _PATIENCE:
             try:
-                status, body = await self._connection.post("/sketchpad/answer", self._question())
+                status, body = await self._connection.post("/sketchpad/answer", self.question())
             except (OSError, asyncio.IncompleteReadError):
                 self._connection.close()
                 self.failed += 1
@@ -142,9 +156,7 @@ class Person:
             if status == 200:
                 if not json.loads(body)["waiting"]:
                     self._known = {
-                        one["id"]
-                        for symbol in self._symbols
-                        for one in symbol["examples"]  # type: ignore[union-attr]
+                        one["id"] for symbol in self._symbols for one in symbol["examples"]
                     }
                 self.times.append(time.perf_counter() - began)
                 return
@@ -159,10 +171,11 @@ class Person:
         self.failed += 1
 
     async def draw_for(self, seconds: float, pause: float) -> None:
-        """A stroke every `pause` seconds, and every twelfth time a new example."""
+        """A stroke every `pause` seconds, and with every twelfth one a new example; people begin to
+        count at different numbers."""
         ends = time.perf_counter() + seconds
         await asyncio.sleep(float(self._rng.uniform(0, max(pause, 0.01))))
-        strokes = 0
+        strokes = int(self._rng.integers(12))
         while (began := time.perf_counter()) < ends:
             strokes += 1
             self.draw()
@@ -171,6 +184,10 @@ class Person:
             await self.ask()
             spent = time.perf_counter() - began
             await asyncio.sleep(max(0.0, pause * float(self._rng.uniform(0.7, 1.3)) - spent))
+
+    def close(self) -> None:
+        """Hang up without a word."""
+        self._connection.close()
 
     async def leave(self) -> None:
         """Close the page."""

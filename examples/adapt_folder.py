@@ -28,12 +28,12 @@ def main() -> None:
 
     inks = [maml.read_picture(path, model.framing) for path in options.queries]
     prediction = learner.predict(inks)
+    names = (*prediction.names, "none of these")
     for path, name, row in zip(
-        options.queries, prediction.winners, prediction.probabilities.tolist(), strict=True
+        options.queries, prediction.winners, prediction.shares.tolist(), strict=True
     ):
         shares = ", ".join(
-            f"{symbol} {100 * share:.0f} %"
-            for symbol, share in zip(prediction.names, row, strict=True)
+            f"{symbol} {100 * share:.0f} %" for symbol, share in zip(names, row, strict=True)
         )
         print(f"{path}: {name or 'none of these'} ({shares})")
 

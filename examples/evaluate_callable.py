@@ -1,6 +1,7 @@
 """Evaluate classifiers that are not MAML on the very tasks of the project's own figures.
 
-    python examples/evaluate_callable.py [--data generated] [--tasks 200] [--ways 5] [--shots 1]
+    python examples/evaluate_callable.py [--data generated [--alphabets 10]] [--tasks 200]
+        [--ways 5] [--shots 1]
 
 A classifier is any callable (support_images, support_labels, query_images) -> logits.  It gets
 torch tensors (n, 1, 28, 28), (n,) and (m, 1, 28, 28), one query at a time, and returns (m, ways).
@@ -37,13 +38,14 @@ def main() -> None:
     parser.add_argument(
         "--data", help="folder with Omniglot's zips, or 'generated'; default: as maml.load_omniglot"
     )
+    parser.add_argument("--alphabets", type=int, default=10, help="how many to generate")
     parser.add_argument("--tasks", type=int, default=200)
     parser.add_argument("--ways", type=int, default=5)
     parser.add_argument("--shots", type=int, default=1)
     options = parser.parse_args()
 
     if options.data == "generated":
-        data = maml.generate_alphabets()
+        data = maml.generate_alphabets(options.alphabets)
     else:
         data = maml.load_omniglot(options.data)
     test = data.split("alphabets", "test")

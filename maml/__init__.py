@@ -1,6 +1,6 @@
 """MAML on handwritten symbols: draw a few, adapt in a few gradient steps, name the rest."""
 
-from maml.adapt import AdaptationStep, AdaptedLearner, Prediction, adapt
+from maml.adapt import AdaptationStep, AdaptedLearner, adapt
 from maml.checkpoint import CheckpointError, load_model, load_pretrained, save_model
 from maml.config import (
     EpisodeShape,
@@ -18,8 +18,10 @@ from maml.data.quickdraw import load_quickdraw
 from maml.data.synthetic import generate_alphabets
 from maml.drawing import image_to_ink, strokes_to_image
 from maml.evaluate import EvaluationResult, evaluate
-from maml.model import MetaNetwork, build_model
+from maml.model import MetaNetwork
 from maml.modules import from_module
+from maml.networks import build_model
+from maml.prediction import Prediction
 from maml.recipes import RECIPES
 from maml.runs import TrainingRun
 from maml.train import MetaStep, meta_train

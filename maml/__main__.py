@@ -1,7 +1,7 @@
 """The command line: `python -m maml train|evaluate|adapt|data|bench`.
 
-The only module that parses arguments and prints.  Bad input gives one line on standard error and
-exit status 2.
+The only module that prints; `maml.arguments` parses.  Bad input gives one line on standard error
+and exit status 2.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, NoReturn, get_args
 
 import torch
 from tqdm import tqdm
 
 from maml import suite
 from maml.adapt import adapt
+from maml.arguments import parse, source_of
 from maml.bench import bench
-from maml.checkpoint import BUNDLED, load_pretrained, write_atomically
+from maml.bench_training import bench_training
+from maml.checkpoint import load_pretrained, locate_weights, write_atomically
 from maml.config import EpisodeShape, Framing, Part, Recipe, Split, require_whole
 from maml.data.characters import CharacterSet
 from maml.data.omniglot import describe, load_omniglot
@@ -33,34 +34,29 @@ from maml.data.quickdraw import describe_doodles, left_out, load_quickdraw
 from maml.data.synthetic import load_generated
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork
+from maml.parallel import LostProcess, Processes, joined
 from maml.plots import accuracy_figure
-from maml.recipes import RECIPES
+from maml.recipes import DEFAULT_RECIPE, RECIPES, live
 from maml.runs import (
+    RunFolder,
     TrainingRun,
     commit_of_code,
     leave_a_core,
+    log_record,
     notebook_line,
+    recipe_of_run,
     software,
 )
-from maml.sessions.form import SETTINGS, recipe_of, values_of
+from maml.sessions.form import changed, values_of
+from maml.trackers import tracked
 from maml.train import MetaStep
-
-_Source = Literal["omniglot", "quickdraw", "generated"]
-_GENERATED = ("generated", "synthetic")
-"""As `--data`, older words for `--source generated`, which scripts still use."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"maml: {message} (python -m {self.prog} --help explains)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parse(arguments)
     try:
-        run: Callable[[argparse.Namespace], None] = options.run
-        run(options)
+        _COMMANDS[options.command](options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("maml: stopped", file=sys.stderr)
@@ -69,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of the output is gone; flushing the rest at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, LostProcess) as error:
         print("maml:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     return 0
@@ -77,133 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _interrupt(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="maml", description=sys.modules["maml"].__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    train = commands.add_parser("train", help="meta-train a network by a recipe")
-    recipes = "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items())
-    recipes = recipes.replace("%", "%%")  # argparse fills in its own %(default)s and the like.
-    train.add_argument("--recipe", choices=list(RECIPES), default="quick", help=recipes)
-    train.add_argument("--out", type=Path, required=True, help="folder for records and weights")
-    train.add_argument("--resume", action="store_true", help="resume from the last checkpoint")
-    train.add_argument("--iterations", type=int, help="outer steps, instead of the recipe's")
-    train.add_argument(
-        "--episodes", type=int, help="pre-training episodes, instead of the recipe's"
-    )
-    train.add_argument("--seed", type=int, help="instead of the recipe's")
-    train.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SETTING=VALUE",
-        help="another setting instead of the recipe's, by the names of the Train tab: "
-        + ", ".join(setting.key for setting in SETTINGS),
-    )
-    train.add_argument(
-        "--engine",
-        choices=["batched", "higher"],
-        help="implementation of the inner loop, instead of the recipe's; results are the same up "
-        "to rounding",
-    )
-    train.add_argument("--save-every", type=float, default=30, metavar="SECONDS")
-    train.add_argument(
-        "--threads",
-        type=int,
-        help="default: one fewer than there are cores. Results depend on the thread count, so "
-        "--resume with the same number",
-    )
-    _add_data(train)
-    _add_device(train)
-    train.add_argument("--json", action="store_true", help="print the last figure as JSON")
-    train.set_defaults(run=_train)
-
-    measure = commands.add_parser("evaluate", help="measure accuracy on test characters")
-    measure.add_argument(
-        "--ways", type=int, help="ways of one protocol; default: the four standard protocols"
-    )
-    measure.add_argument("--shots", type=int, default=1)
-    measure.add_argument("--queries", type=int, default=5, help="of each character")
-    measure.add_argument(
-        "--within-alphabet", action="store_true", help="tasks of one alphabet each"
-    )
-    measure.add_argument("--tasks", type=int, default=1000)
-    measure.add_argument("--steps", type=int, help="inner steps; default: those of the weights")
-    measure.add_argument("--seed", type=int, default=0, help="of the tasks")
-    measure.add_argument(
-        "--split",
-        choices=["alphabets", "notebook"],
-        help="split of Omniglot; default: that of the weights",
-    )
-    measure.add_argument(
-        "--part",
-        choices=[*get_args(Part), "all"],
-        default="test",
-        help="part of the data (choose: of Quick, Draw! only); default: test",
-    )
-    measure.add_argument(
-        "--transductive",
-        action="store_true",
-        help="normalise the queries of a task together, as published MAML results do",
-    )
-    measure.add_argument("--suite", action="store_true", help="all published measurements")
-    measure.add_argument(
-        "--record", action="store_true", help="with --suite: write the results beside the weights"
-    )
-    measure.add_argument("--json", action="store_true")
-    _add_weights(measure)
-    _add_data(measure)
-    _add_device(measure)
-    measure.set_defaults(run=_evaluate)
-
-    use = commands.add_parser("adapt", help="learn symbols from pictures and name others")
-    use.add_argument("folder", type=Path, help="holds one folder of pictures for each symbol")
-    use.add_argument("queries", type=Path, nargs="+", help="pictures to name")
-    use.add_argument("--steps", type=int, help="inner steps; default: those of the weights")
-    use.add_argument("--json", action="store_true")
-    _add_weights(use)
-    _add_device(use)
-    use.set_defaults(run=_adapt)
-
-    data = commands.add_parser("data", help="download and verify a data set, and describe it")
-    _add_data(data)
-    data.add_argument("--json", action="store_true")
-    data.set_defaults(run=_data)
-
-    speed = commands.add_parser("bench", help="time of adapting and answering")
-    speed.add_argument("--json", action="store_true")
-    _add_weights(speed)
-    _add_device(speed)
-    speed.set_defaults(run=_bench)
-    return parser
-
-
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--source",
-        choices=get_args(_Source),
-        help="omniglot: characters of 50 alphabets (default); quickdraw: doodles of Quick, Draw!; "
-        "generated: alphabets made up here, without a download",
-    )
-    parser.add_argument(
-        "--data",
-        metavar="FOLDER",
-        help="Omniglot's zips or Quick, Draw!'s .ndjson files; default: OMNIGLOT_DIR or "
-        "QUICKDRAW_DIR, then the cache folder, then a download; 'generated' and 'synthetic' mean "
-        "--source generated",
-    )
-
-
-def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-
-
-def _add_weights(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--weights", help="a .safetensors file or Hub id; default: the bundled ones"
-    )
 
 
 def _device(name: str) -> str:
@@ -215,18 +84,8 @@ def _device(name: str) -> str:
     return name
 
 
-def _source(options: argparse.Namespace) -> tuple[_Source, str | None]:
-    """Which data, and the folder that was named."""
-    source, folder = options.source, options.data
-    if folder in _GENERATED and source in (None, "generated"):
-        return "generated", None
-    if source == "generated" and folder is not None:
-        raise ValueError(f"Generated alphabets lie in no folder; leave --data out; got {folder!r}.")
-    return source or "omniglot", folder
-
-
 def _characters(options: argparse.Namespace, framing: Framing) -> CharacterSet:
-    source, folder = _source(options)
+    source, folder = source_of(options)
     if source == "generated":
         return load_generated(framing=framing)
     if source == "quickdraw":
@@ -246,7 +105,18 @@ def _print_json(record: Any) -> None:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    recipe = _with_settings(RECIPES[options.recipe], options.set)
+    folder = RunFolder(options.out)
+    if options.recipe is None and options.resume and folder.state.exists():
+        recipe = recipe_of_run(folder)
+    else:
+        recipe = RECIPES[options.recipe or DEFAULT_RECIPE]
+    if options.algorithm is not None:
+        if recipe.name != "live":
+            raise ValueError(
+                f"--algorithm is for the recipe live; leave it out; got recipe {recipe.name}."
+            )
+        recipe = live(options.algorithm)
+    recipe = _with_settings(recipe, options.set)
     training = recipe.training
     if options.iterations is not None:
         training = dataclasses.replace(training, iterations=options.iterations)
@@ -255,8 +125,15 @@ def _recipe(options: argparse.Namespace) -> Recipe:
             raise ValueError(f"Recipe {recipe.name!r} has no pre-training; leave --episodes out.")
         pretraining = dataclasses.replace(training.pretraining, episodes=options.episodes)
         training = dataclasses.replace(training, pretraining=pretraining)
-    if _source(options)[0] == "quickdraw":
+    if source_of(options)[0] == "quickdraw":
         training = dataclasses.replace(training, split="doodles")
+    if options.hold_out is not None:
+        if training.split == "doodles":
+            raise ValueError(
+                "--hold-out is for alphabets; doodles have words of their own for that: leave it "
+                f"out; got {options.hold_out}."
+            )
+        training = dataclasses.replace(training, validation=options.hold_out)
     if options.engine is not None:
         inner = dataclasses.replace(training.inner, engine=options.engine)
         training = dataclasses.replace(training, inner=inner)
@@ -278,7 +155,7 @@ def _with_settings(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             values[key] = json.loads(text)
         except ValueError as error:
             raise ValueError(f"--set {key}= takes a number, true or false; got {text!r}") from error
-    return recipe_of(recipe.name, values)
+    return changed(recipe, values)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -288,23 +165,40 @@ def _train(options: argparse.Namespace) -> None:
     else:
         require_whole("threads", options.threads, 1, 1024)
         torch.set_num_threads(options.threads)
+    device = _device(options.device)
+    with joined(device) as processes:
+        _train_together(options, recipe, device, processes)
+
+
+def _train_together(
+    options: argparse.Namespace, recipe: Recipe, device: str, processes: Processes
+) -> None:
     training = TrainingRun(
         options.out,
         recipe,
         _characters(options, recipe.framing),
-        device=_device(options.device),
+        device=device,
         resume=options.resume,
         save_every=options.save_every,
+        processes=processes,
     )
+    if not processes.leads:
+        with closing(training.records()) as records, _stop_requests() as requests:
+            for _ in records:
+                if requests:
+                    return
+        return
     as_notebook = recipe.name == "notebook" and not options.json
     with (
         tqdm(total=recipe.training.total, disable=as_notebook or None, unit="step") as bar,
+        tracked(options.log, options.out, recipe) as log,
         closing(training.records()) as records,
         _stop_requests() as requests,
     ):
         for record in records:
             if requests:
                 raise KeyboardInterrupt
+            log(log_record(record, recipe.training.epochs(record.iteration)))
             if as_notebook:
                 if line := notebook_line(record, recipe.training):
                     print(line, flush=True)
@@ -314,10 +208,12 @@ def _train(options: argparse.Namespace) -> None:
                     shown = f"{record.stage} loss {record.loss:.3f} acc {100 * record.accuracy:.1f}"
                     bar.set_postfix_str(shown, refresh=False)
             elif not options.json:
-                bar.write(f"step {record.iteration}: {_line(record)}")
+                for result in (record, *record.others):
+                    bar.write(f"step {record.iteration}: {_line(result)}")
     folder, last = training.folder, training.last_evaluation
     figure = folder.path / "maml-accs.png"
-    write_atomically(figure, accuracy_figure(folder.records()))
+    lowest = 70.0 if recipe.name == "notebook" else 0.0
+    write_atomically(figure, accuracy_figure(folder.records(), lowest=lowest))
     if options.json and last is not None:
         _print_json(dataclasses.asdict(last))
     elif last is not None and not as_notebook:
@@ -353,17 +249,24 @@ def _stop_requests() -> Iterator[list[int]]:
 
 def _line(result: EvaluationResult) -> str:
     mode = "transductive" if result.transductive else "one query at a time"
-    return (
+    line = (
         f"{result.protocol}: {100 * result.accuracy:.2f} +- {100 * result.interval:.2f} % "
         f"({result.tasks} tasks, {mode})"
+    )
+    if result.prototypes is None:
+        return line
+    gain, interval = result.gain_by_step[-1]
+    return (
+        f"{line}; normalised prototypes {100 * result.prototypes:.2f} %, "
+        f"difference {100 * gain:+.2f} +- {100 * interval:.2f}"
     )
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     model = _model(options)
-    source, _ = _source(options)
+    source, _ = source_of(options)
     if options.suite and source == "quickdraw":
-        raise ValueError("--suite measures on Omniglot; leave --source out; got quickdraw.")
+        raise ValueError("--suite measures on both data sets; leave --source out; got quickdraw.")
     if options.split and source == "quickdraw":
         raise ValueError(f"Quick, Draw! has one split; leave --split out; got {options.split!r}.")
     data = _characters(options, model.framing)
@@ -398,7 +301,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _split(options: argparse.Namespace, model: MetaNetwork) -> Split:
     """The requested protocol, else the one of the weights' training."""
-    if _source(options)[0] == "quickdraw":
+    if source_of(options)[0] == "quickdraw":
         return "doodles"
     trained: Split = model.provenance.get("data", {}).get("split", "alphabets")
     return options.split or ("alphabets" if trained == "doodles" else trained)
@@ -406,7 +309,8 @@ def _split(options: argparse.Namespace, model: MetaNetwork) -> Split:
 
 def _run_suite(options: argparse.Namespace, model: MetaNetwork, data: CharacterSet) -> None:
     rows = []
-    for row in suite.run(model, data, options.data):
+    doodles = load_quickdraw(framing=model.framing) if data.name == "Omniglot" else None
+    for row in suite.run(model, data, options.data, doodles):
         rows.append(row)
         if not options.json:
             print(row, flush=True)
@@ -414,7 +318,7 @@ def _run_suite(options: argparse.Namespace, model: MetaNetwork, data: CharacterS
     if options.json:
         _print_json(plain)
     if options.record:
-        beside = Path(options.weights or BUNDLED).with_suffix(".json")
+        beside = locate_weights(options.weights).with_suffix(".json")
         measured_with = {"commit": commit_of_code(), **software(options.device)}
         record = {**model.provenance, "suite": plain, "suite_measured_with": measured_with}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
@@ -429,20 +333,29 @@ def _adapt(options: argparse.Namespace) -> None:
     support = read_support(options.folder, model.framing)
     inks = [read_picture(path, model.framing) for path in options.queries]
     answer = adapt(model, support, options.steps).predict(inks)
-    for path, name, row, unknown in zip(
+    for path, name, probabilities, unknown, shares in zip(
         options.queries,
         answer.winners,
         answer.probabilities.tolist(),
         answer.unknown.tolist(),
+        answer.shares.tolist(),
         strict=True,
     ):
-        shares = dict(zip(answer.names, row, strict=True))
         if options.json:
             _print_json(
-                {"file": str(path), "name": name, "probabilities": shares, "unknown": unknown}
+                {
+                    "file": str(path),
+                    "name": name,
+                    "probabilities": dict(zip(answer.names, probabilities, strict=True)),
+                    "unknown": unknown,
+                    "shares": shares,
+                }
             )
         else:
-            listed = ", ".join(f"{key} {100 * share:.1f} %" for key, share in shares.items())
+            listed = ", ".join(
+                f"{key} {100 * share:.1f} %"
+                for key, share in zip((*answer.names, "None of these"), shares, strict=True)
+            )
             print(f"{path}: {name or 'None of these'} ({listed})")
 
 
@@ -451,7 +364,7 @@ def _adapt(options: argparse.Namespace) -> None:
 
 def _data(options: argparse.Namespace) -> None:
     data = _characters(options, "fit")
-    if _source(options)[0] == "quickdraw":
+    if source_of(options)[0] == "quickdraw":
         _describe_doodles(options, data)
         return
     record = describe(data)
@@ -492,11 +405,48 @@ def _describe_doodles(options: argparse.Namespace, data: CharacterSet) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    for row in bench(_model(options)):
+    if options.training:
+        _bench_training(options)
+        return
+    repeats = 30 if options.repeats is None else options.repeats
+    for row in bench(_model(options), repeats):
         if options.json:
             _print_json(dataclasses.asdict(row))
         else:
             print(f"{row.what}: median {row.median_ms:.1f} ms, 95th percentile {row.p95_ms:.1f} ms")
+
+
+def _bench_training(options: argparse.Namespace) -> None:
+    if options.weights:
+        raise ValueError(
+            f"--training times networks with fresh weights; leave --weights out; got "
+            f"{options.weights!r}."
+        )
+    repeats = 7 if options.repeats is None else options.repeats
+    for row in bench_training(device=_device(options.device), repeats=repeats):
+        if options.json:
+            _print_json(dataclasses.asdict(row))
+            continue
+        higher, batched = (
+            "unknown" if size is None else f"{size:.0f} MB"
+            for size in (row.higher_mb, row.batched_mb)
+        )
+        print(
+            f"{row.recipe}, meta-batch {row.meta_batch}: {row.batched_ms:.1f} ms an outer step, "
+            f"{row.ratio:.2f} times as fast as higher's {row.higher_ms:.1f} ms; "
+            f"peak memory {batched} (higher {higher}); gradients agree to {row.agreement:.0e}"
+            + (f"; TorchOpt {row.torchopt_ms:.1f} ms" if row.torchopt_ms else ""),
+            flush=True,
+        )
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "adapt": _adapt,
+    "data": _data,
+    "bench": _bench,
+}
 
 
 def console_script() -> NoReturn:

@@ -14,43 +14,23 @@ from maml.config import LARGEST_STEPS, require_whole
 from maml.data.episodes import SupportSet
 from maml.inner_loop import inner_loop
 from maml.learner_file import LearnerState, read_learner, write_learner
-from maml.model import MetaNetwork, require_meta_network
+from maml.model import MetaNetwork, normalised_means, require_meta_network
+from maml.prediction import Prediction
 
 
 @dataclass(frozen=True)
 class AdaptationStep:
-    """How well the support set was known after `step` steps: loss, and accuracy in [0, 1]."""
+    """How well the support set was known after some inner steps.
+
+    Args:
+        step: inner steps taken.
+        loss: of the support set, what the inner steps descend (`MetaNetwork.support_loss`), nats.
+        accuracy: of the support set, in [0, 1].
+    """
 
     step: int
     loss: float
     accuracy: float
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """Answers to m queries, each given on its own.
-
-    Args:
-        probabilities: float32 (m, ways), rows sum to 1, calibrated.
-        unknown: float32 (m,) in [0, 1], high = none of these.
-        names: the ways' names.
-        unknown_threshold: `unknown` above this reads "none of these".
-    """
-
-    probabilities: Tensor
-    unknown: Tensor
-    names: tuple[str, ...]
-    unknown_threshold: float
-
-    @property
-    def winners(self) -> tuple[str | None, ...]:
-        """For each query the most probable name, or None for "none of these"."""
-        likeliest = self.probabilities.argmax(dim=1).tolist()
-        known = (self.unknown <= self.unknown_threshold).tolist()
-        return tuple(
-            self.names[way] if is_known else None
-            for way, is_known in zip(likeliest, known, strict=True)
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +118,44 @@ class AdaptedTasks:
     def embeddings(self, features: Tensor, step: int) -> Tensor:
         """Unit vectors (tasks, m, dimensions) after `step` steps, of a network that can embed."""
         assert isinstance(self.network, nn.Sequential)
-        body = self.network[:-1]  # All but the head, whose weight and bias come last.
-        return run_tasks(body, self.path[step][:-2], features, batch_statistics=False)
+        body = self.network[:-1]  # All but the head, whose tensors come last.
+        tensors = self.path[step][: len(list(body.parameters()))]
+        return run_tasks(body, tensors, features, batch_statistics=False)
+
+    @torch.no_grad()
+    def embeddings_by_step(self, features: Tensor) -> Tensor:
+        """`embeddings` after each step, (steps + 1, tasks, m, dimensions), step 0 first."""
+        assert isinstance(self.network, nn.Sequential)
+        body, states = self.network[:-1], self.steps + 1
+        copies = features.repeat(states, *[1] * (features.dim() - 1))
+        tensors = self._states[: len(list(body.parameters()))]
+        vectors = run_tasks(body, tensors, copies, batch_statistics=False)
+        return vectors.unflatten(0, (states, -1))
+
+    @torch.no_grad()
+    def path_of_embeddings(self, vectors: Tensor) -> Tensor:
+        """`path_of_features` of what `embeddings_by_step` gave, (steps + 1, tasks, m, ways)."""
+        assert isinstance(self.network, nn.Sequential)
+        head = self.network[-1:]
+        tensors = self._states[-len(list(head.parameters())) :]
+        logits = run_tasks(head, tensors, vectors.flatten(0, 1), batch_statistics=False)
+        return (logits / self._temperature).softmax(dim=-1).unflatten(0, vectors.shape[:2])
+
+    @cached_property
+    def support_embeddings_by_step(self) -> Tensor:
+        """`embeddings_by_step` of the support sets."""
+        return self.embeddings_by_step(self.features)
+
+    @torch.no_grad()
+    def nearest_prototypes(self, features: Tensor) -> Tensor:
+        """The baseline without adaptation: the way (tasks, m) of the nearest normalised class mean
+        for queries (tasks, m, ...), of a network that can embed.
+
+        Source: prototypical networks, arXiv 1703.05175, with cosines.
+        """
+        support = self.embeddings(self.features, 0)
+        prototypes = normalised_means(support, self.labels)
+        return (self.embeddings(features, 0) @ prototypes.mT).argmax(dim=-1)
 
     def _support_statistics(self, step: int) -> dict[str, Tensor]:
         """What lone queries are normalised by: the running statistics that a pass over the support
@@ -221,7 +237,13 @@ class AdaptedLearner:
         return sum(tensor.nbytes for tensor in tensors)
 
     def at_step(self, step: int) -> AdaptedLearner:
-        """The same learner as it was after `step` steps.
+        """The same learner as it was after some of its steps.
+
+        Args:
+            step: inner steps, 0 to `steps`.
+
+        Returns:
+            The learner, which shares its tensors with this one.
 
         Raises:
             ValueError: if it never took that many steps.
@@ -242,7 +264,10 @@ class AdaptedLearner:
         Raises:
             ValueError: if the images are not such pictures.
         """
-        features = self._see(images)
+        return self.predict_features(self._see(images))
+
+    def predict_features(self, features: Tensor) -> Prediction:
+        """`predict` for queries (m, ...) whose `model.features` are known already."""
         return Prediction(
             probabilities=self._tasks.probabilities(features[None], self.steps)[0],
             unknown=self.unknown_of_features(features),
@@ -251,13 +276,37 @@ class AdaptedLearner:
         )
 
     def predict_path(self, images: object) -> Tensor:
-        """Probabilities after each inner step, (steps + 1, m, ways), step 0 first."""
+        """`predict` after each inner step: probabilities (steps + 1, m, ways), step 0 first."""
         return self.path_of_features(self._see(images))
 
     def path_of_features(self, features: Tensor, *, transductive: bool = False) -> Tensor:
         """`predict_path` for queries (m, ...) whose `model.features` are known already."""
         path = self._tasks.path_of_features(features[None], transductive=transductive)
         return path[: self.steps + 1, 0]
+
+    def nearest_prototypes(self, features: Tensor) -> Tensor:
+        """`AdaptedTasks.nearest_prototypes` (m,) for queries (m, ...), as in arXiv 1703.05175."""
+        return self._tasks.nearest_prototypes(features[None])[0]
+
+    @torch.no_grad()
+    def answers_by_step(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """`Prediction.probabilities` and `Prediction.unknown` after each inner step.
+
+        Args:
+            features: `model.features` of queries, (m, ...).
+
+        Returns:
+            (steps + 1, m, ways) and (steps + 1, m), step 0 first.
+        """
+        if not self.model.can_embed:
+            path = self.path_of_features(features)
+            return path, 1 - path.amax(dim=2)
+        tasks, states = self._tasks, self.steps + 1
+        queries = tasks.embeddings_by_step(features[None])
+        path = tasks.path_of_embeddings(queries)[:states, 0]
+        support = tasks.support_embeddings_by_step[:states, 0]
+        terms = self.model.unknown_terms(queries[:states, 0], support, tasks.labels[0])
+        return path, self.model.unknown_score(terms)
 
     @torch.no_grad()
     def unknown_of_features(self, features: Tensor) -> Tensor:
@@ -268,7 +317,7 @@ class AdaptedLearner:
 
     @torch.no_grad()
     def unknown_terms_of_features(self, features: Tensor) -> Tensor:
-        """The inputs of the "none of these" score, see `MetaNetwork.unknown_terms`."""
+        """`MetaNetwork.unknown_terms` (m, terms) for queries (m, ...)."""
         tasks = self._tasks
         queries = tasks.embeddings(features[None], self.steps)[0]
         if self.steps == tasks.steps:
@@ -278,7 +327,11 @@ class AdaptedLearner:
         return self.model.unknown_terms(queries, support, tasks.labels[0])
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The adapted tensors of the task network by name, for safetensors."""
+        """The adapted tensors of the task network, for safetensors.
+
+        Returns:
+            Copies of the tensors by name.
+        """
         names = [name for name, _ in self._tasks.network.named_parameters()]
         return {
             name: tensor[0].clone().contiguous()
@@ -318,6 +371,9 @@ class AdaptedLearner:
         Args:
             path: of the file.
             device: where to put it.
+
+        Returns:
+            The learner.
 
         Raises:
             maml.CheckpointError: if the file is missing, broken, changed since it was written, or

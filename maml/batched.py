@@ -38,6 +38,22 @@ class UnitLength(nn.Module):
         return functional.normalize(features, dim=-1)
 
 
+class CosineHead(nn.Linear):
+    """Logits (n, ways): `scale` times the cosine to each row, of unit vectors (n, dimensions).
+
+    Its rows have unit length after every inner step, see `EmbeddingNetwork.after_step`.
+    """
+
+    def __init__(
+        self, dimensions: int, ways: int, scale: float, device: torch.device | str | None = None
+    ) -> None:
+        super().__init__(dimensions, ways, bias=False, device=device)
+        self.scale = scale
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.scale * super().forward(vectors)
+
+
 @dataclass(frozen=True, eq=False)
 class Patches:
     """All 3 x 3 patches of one-channel pictures, with their mean and covariance.
@@ -114,7 +130,7 @@ def run_tasks(
     """
     if batch_statistics and buffers is None:
         inputs = prepare(network, inputs)
-    tasks = len(tensors[0])
+    tasks = len(inputs.values if isinstance(inputs, Patches) else inputs)
     layers = _layers(network)
     if layers is None:
         assert isinstance(inputs, Tensor)
@@ -152,6 +168,7 @@ def run_tasks(
             elif isinstance(layer, nn.Linear):
                 x = x @ weights[layer.weight].mT
                 x = x if layer.bias is None else x + weights[layer.bias][:, None]
+                x = layer.scale * x if isinstance(layer, CosineHead) else x
             elif isinstance(layer, ScaleShift):
                 x = x * weights[layer.scale][:, None] + weights[layer.shift][:, None]
             else:
@@ -231,8 +248,9 @@ def own_buffers(network: nn.Module, tasks: int) -> dict[str, Tensor]:
 
 
 _BATCHED = (
-    nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.Linear, ScaleShift, UnitLength,
-    nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Identity, nn.Dropout,
+    nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.Linear, CosineHead, ScaleShift,
+    UnitLength, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Identity,
+    nn.Dropout,
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from maml.adapt import AdaptedLearner
 from maml.config import EpisodeShape
 from maml.data.characters import CharacterSet
 from maml.data.episodes import EpisodeSampler
@@ -39,6 +40,7 @@ def calibrate(model: MetaNetwork, data: CharacterSet, *, seed: int, rounds: int 
     characters.  Within-alphabet tasks are excluded: a shared temperature left mixed tasks
     underconfident.  The score is a logistic regression on `MetaNetwork.unknown_terms`, with as many
     out-of-set queries as in-set ones; its threshold rejects `FALSE_REJECTION_RATE` of the latter.
+    `maml.prediction.shares_of` makes one distribution of both, in which the largest share obeys it.
 
     Args:
         model: a trained model.
@@ -59,21 +61,41 @@ def calibrate(model: MetaNetwork, data: CharacterSet, *, seed: int, rounds: int 
     terms: list[Tensor] = []
     outside: list[Tensor] = []
     for shape in shapes * rounds:
-        characters, drawings = sampler.sample_rows(shape)
-        features = table(characters, drawings)
-        learner = adapt_task(model, features[:, : shape.shots], model.inner.evaluation_steps)
-        queries = features[:, shape.shots :].flatten(0, 1)
+        characters, learner, queries, others = known_and_outside(sampler, table, shape)
         if not shape.within_alphabet:
             labels = torch.arange(len(characters)).repeat_interleave(shape.queries)
             logits = learner.path_of_features(queries)[-1].clamp(min=1e-20).log().cpu()
             size = logits.new_tensor([1.0, np.log(len(characters)), np.log(shape.shots)])
             answered.append((logits, labels, size.expand(len(labels), -1)))
-        others = out_of_set_features(sampler, table, characters, len(queries), shape)
         for is_outside, asked in ((0.0, queries), (1.0, others)):
             terms.append(learner.unknown_terms_of_features(asked).cpu())
             outside.append(torch.full((len(asked),), is_outside))
     model.set_temperature(_fit_temperature(answered))
     model.set_unknown_score(*_fit_unknown(torch.cat(terms), torch.cat(outside)))
+
+
+def known_and_outside(
+    sampler: EpisodeSampler, table: FeatureTable, shape: EpisodeShape
+) -> tuple[Tensor, AdaptedLearner, Tensor, Tensor]:
+    """A task, and as many out-of-set queries as it has queries of its own.
+
+    Args:
+        sampler: draws the task.
+        table: of the sampler's characters.
+        shape: of the task.
+
+    Returns:
+        The task's characters, int64 (ways,); the learner adapted to its support set; the features
+        (ways * queries, ...) of its queries, way by way; and those of queries that are of none of
+        its characters, see `out_of_set_features`.
+    """
+    characters, drawings = sampler.sample_rows(shape)
+    features = table(characters, drawings)
+    steps = table.model.inner.evaluation_steps
+    learner = adapt_task(table.model, features[:, : shape.shots], steps)
+    queries = features[:, shape.shots :].flatten(0, 1)
+    outside = out_of_set_features(sampler, table, characters, len(queries), shape)
+    return characters, learner, queries, outside
 
 
 def out_of_set_features(

@@ -24,9 +24,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from maml.config import InnerLoop, MetaTraining, NetworkSettings, from_plain, to_plain
+from maml.config import InnerLoop, MetaTraining, NetworkSettings
 from maml.drawing import FRAMINGS
-from maml.model import MetaNetwork, build_model
+from maml.hub import fetch_weights
+from maml.model import MetaNetwork
+from maml.networks import build_model
+from maml.plain import from_plain, parse_json, to_plain
 
 _INSTALLED = Path(__file__).resolve().parent / "weights"
 WEIGHTS = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "weights"
@@ -34,6 +37,8 @@ WEIGHTS = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "weight
 """
 BUNDLED = WEIGHTS / "flagship.safetensors"
 """The weights that `load_pretrained()` loads."""
+BUNDLED_NAMES = ("flagship", "live")
+"""Names of bundled weights, each that of the recipe that made them."""
 
 _FORMAT = "maml-sketchpad/1"
 _LONGEST_WRITE = 60.0
@@ -80,8 +85,9 @@ def load_pretrained(
     """Load pretrained weights, ready to be adapted.
 
     Args:
-        source: None for the bundled weights, a path of a `.safetensors` file, or a Hugging Face Hub
-            id `owner/name` or `owner/name@revision` whose repository holds `model.safetensors`.
+        source: None for the bundled weights "flagship", the name of bundled weights ("flagship",
+            "live"), a path of a `.safetensors` file, or a Hugging Face Hub id `owner/name` or
+            `owner/name@revision` of a repository as `maml.hub` describes it.
         device: where to put them.
 
     Returns:
@@ -91,7 +97,7 @@ def load_pretrained(
         CheckpointError: if the file is missing, truncated, changed since it was written, or does
             not fit; the text names the parameter, the expected and the found shape.
     """
-    path = _locate(source)
+    path = locate_weights(source)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -116,7 +122,7 @@ def load_model(path: str | Path, model: MetaNetwork) -> None:
     Raises:
         CheckpointError: as `load_pretrained`.
     """
-    path = _locate(Path(path))
+    path = locate_weights(Path(path))
     provenance = _provenance(path.with_suffix(".json"), path.read_bytes())
     _, tensors = read_tensors(path)
     fill_network(path, model, tensors)
@@ -187,12 +193,29 @@ def load_training_iteration(path: Path) -> int:
     return _iteration(path, read_tensors(path)[0])
 
 
+def load_training_settings(path: Path) -> tuple[NetworkSettings, MetaTraining, int]:
+    """The network, the training and the seed of the run behind a training state.
+
+    Raises:
+        CheckpointError: if the file is broken.
+    """
+    metadata, tensors = read_tensors(path)
+    network = rebuild_network(path, metadata).settings
+    state = tensors.get("generator")
+    if state is None or not _is_generator_state(state):
+        raise CheckpointError(f"{path} does not hold the state of a random generator.")
+    generator = torch.Generator()
+    generator.set_state(state)
+    return network, _training_settings(path, metadata), generator.initial_seed()
+
+
 def _training_settings(
-    path: Path, metadata: Mapping[str, str], expected: MetaTraining
+    path: Path, metadata: Mapping[str, str], expected: MetaTraining | None = None
 ) -> MetaTraining:
     try:
-        plain = json.loads(metadata["settings"])
-        plain["inner"].setdefault("engine", expected.inner.engine)  # Older states do not name it.
+        plain = parse_json(metadata["settings"])
+        if expected is not None:  # Older states do not name the engine.
+            plain["inner"].setdefault("engine", expected.inner.engine)
         return from_plain(MetaTraining, plain)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
@@ -270,15 +293,27 @@ def describe_network(model: MetaNetwork, file_format: str = _FORMAT) -> dict[str
     }
 
 
-def _locate(source: str | Path | None) -> Path:
-    if source is None:
-        if not BUNDLED.exists():
+def locate_weights(source: str | Path | None) -> Path:
+    """The `.safetensors` file of weights; those of the Hub are fetched first.
+
+    Args:
+        source: as for `load_pretrained`.
+
+    Returns:
+        Its path.
+
+    Raises:
+        CheckpointError: if there is none, or they cannot be fetched.
+    """
+    if source is None or source in BUNDLED_NAMES:
+        bundled = BUNDLED if source is None else WEIGHTS / f"{source}.safetensors"
+        if not bundled.exists():
             raise CheckpointError(
-                f"The bundled weights are not at {BUNDLED}; install the package or clone the "
+                f"The bundled weights are not at {bundled}; install the package or clone the "
                 "repository again, or name a file: "
                 "load_pretrained('runs/flagship/model.safetensors')."
             )
-        return BUNDLED
+        return bundled
     path = Path(source)
     if path.exists() or path.suffix == ".safetensors" or isinstance(source, Path):
         if not path.is_file():
@@ -288,30 +323,19 @@ def _locate(source: str | Path | None) -> Path:
     if name.count("/") != 1:
         raise CheckpointError(
             f"{source!r} is neither a file nor a Hub id; ids read 'owner/name' or "
-            "'owner/name@revision'."
+            f"'owner/name@revision', and bundled are {' and '.join(BUNDLED_NAMES)}."
         )
-    return _from_hub(name, revision or None)
-
-
-def _from_hub(name: str, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
-
     try:
-        path = hf_hub_download(name, "model.safetensors", revision=revision)
-        with contextlib.suppress(EntryNotFoundError):
-            hf_hub_download(name, "model.json", revision=revision)
-    except (HfHubHTTPError, EntryNotFoundError, HFValidationError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CheckpointError(f"Cannot get {name!r} from the Hugging Face Hub: {reason}") from error
-    return Path(path)
+        return fetch_weights(name, revision or None)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _provenance(path: Path, data: bytes) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not readable JSON: {error}.") from error
     check_provenance(path, record)
@@ -393,8 +417,8 @@ def rebuild_network(path: Path, metadata: Mapping[str, str]) -> MetaNetwork:
         CheckpointError: if the header describes none.
     """
     try:
-        settings = from_plain(NetworkSettings, json.loads(metadata["network"]))
-        inner = from_plain(InnerLoop, json.loads(metadata["inner"]))
+        settings = from_plain(NetworkSettings, parse_json(metadata["network"]))
+        inner = from_plain(InnerLoop, parse_json(metadata["inner"]))
         if settings.kind == "notebook":  # Older files may ask for learned rates, in vain.
             inner = replace(inner, learned_rates=False)
         return build_model(settings, inner, torch.Generator())

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, get_args
 
 Framing = Literal["fit", "frame"]
 Split = Literal["alphabets", "notebook", "doodles"]
 Part = Literal["train", "choose", "test"]
 Precision = Literal["float32", "bfloat16"]
 Engine = Literal["batched", "higher"]
+Algorithm = Literal["maml", "fomaml", "anil", "reptile", "prototypes"]
 NetworkKind = Literal["notebook", "sketch", "live", "module"]
+HeadKind = Literal["linear", "cosine"]
 
 LARGEST_WAYS = 20
 """The largest number of symbols of a learner."""
@@ -20,8 +21,6 @@ LARGEST_STEPS = 100
 """The largest number of inner steps."""
 LARGEST_SEED = 2**64 - 1
 """The largest seed of a generator."""
-
-_T = TypeVar("_T")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -59,10 +58,17 @@ def _require_one_of(name: str, value: object, choices: Any) -> None:
 
 @dataclass(frozen=True)
 class EpisodeShape:
-    """The size of a task: `ways` characters, `shots` support and `queries` query drawings of each.
+    """The size of a task.
 
-    With `within_alphabet` all characters of a task come from one alphabet; if it has fewer than
-    `ways`, the task has as many as the alphabet (at least two).
+    Args:
+        ways: characters.
+        shots: support drawings of each.
+        queries: query drawings of each.
+        within_alphabet: all characters come from one alphabet; if it has fewer than `ways`, the
+            task has as many as the alphabet (at least two).
+
+    Raises:
+        ValueError: if a number is out of range.
     """
 
     ways: int = 5
@@ -136,6 +142,10 @@ class NetworkSettings:
             "notebook" network adapts as a whole.
         test_time_views: test-time augmentation of the "sketch" network.  1 uses each picture as it
             is; 3 averages its features with those of two slightly rotated copies.
+        head: of the "sketch" and "live" networks.  "linear" starts all rows as one learned vector;
+            "cosine" has rows of unit length, which start as the mean of the support set.
+        head_scale: factor of the cosines of a "cosine" head.  At an inner rate of `1 / head_scale`
+            the first inner step gives the normalised class means.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"looks": "test_time_views"}
@@ -146,6 +156,8 @@ class NetworkSettings:
     ways: int = 5
     adaptable: int = 1
     test_time_views: int = 1
+    head: HeadKind = "linear"
+    head_scale: float = 10.0
 
     def __post_init__(self) -> None:
         _require_one_of("network kind", self.kind, NetworkKind)
@@ -157,6 +169,13 @@ class NetworkSettings:
             self.test_time_views in (1, 3),
             f"test_time_views must be 1 or 3; got {self.test_time_views!r}.",
         )
+        _require_one_of("head", self.head, HeadKind)
+        _require(
+            self.head == "linear" or self.kind in ("sketch", "live"),
+            f"A head of kind {self.head!r} needs a network of kind 'sketch' or 'live'; got "
+            f"{self.kind!r}.",
+        )
+        _require_positive("head_scale", self.head_scale)
 
 
 @dataclass(frozen=True)
@@ -205,10 +224,15 @@ class MetaTraining:
     Args:
         shapes: shapes of the training tasks; outer steps use them in turn.
         inner: the inner loop.
+        algorithm: what an outer step minimises, see `maml.algorithms`: "maml", "fomaml" (without
+            second derivatives), "anil" (the head alone adapts), "reptile" or "prototypes".
         meta_batch: tasks of one outer step.
+        balanced: give every shape about as many drawings in an outer step as the first one has, by
+            fewer or more tasks, see `tasks_of`; else every outer step has `meta_batch` tasks.
         iterations: outer steps (0: pre-training only).
         epoch: outer steps of an epoch; the learner is evaluated after each epoch.
-        outer_rate: learning rate of Adam.
+        outer_rate: learning rate of Adam; of "reptile" that of plain gradient descent, a share of
+            the way to the adapted tensors.
         cosine: decay the outer rate to a hundredth along a cosine.
         first_order_iterations: number of initial outer steps without second derivatives.
         multi_step_iterations: number of initial outer steps whose loss includes the query loss
@@ -221,13 +245,22 @@ class MetaTraining:
             part, as the notebook does.  Under "doodles" the part "choose" is held out, whatever
             the number.
         evaluation: shape of the evaluation tasks.
-        evaluation_tasks: number of evaluation tasks after each epoch.
+        evaluation_tasks: number of evaluation tasks after each epoch; the same ones each time.
+        further_evaluations: shapes that each evaluation measures as well, on a quarter as many
+            tasks.
+        final_evaluation_tasks: number of tasks of each shape at the end of the run; 0 takes as many
+            as after an epoch.
+        evaluate_untrained: evaluate before the first gradient step as well.
         transductive: normalise the queries of a task together when evaluating (the notebook).
+
+    Source: MAML, arXiv 1703.03400; multi-step loss and first order first: MAML++, arXiv 1810.09502.
     """
 
     shapes: tuple[EpisodeShape, ...] = (EpisodeShape(),)
     inner: InnerLoop = field(default_factory=InnerLoop)
+    algorithm: Algorithm = "maml"
     meta_batch: int = 4
+    balanced: bool = False
     iterations: int = 1000
     epoch: int = 250
     outer_rate: float = 1e-3
@@ -240,6 +273,9 @@ class MetaTraining:
     validation: int = 0
     evaluation: EpisodeShape = field(default_factory=EpisodeShape)
     evaluation_tasks: int = 200
+    further_evaluations: tuple[EpisodeShape, ...] = ()
+    final_evaluation_tasks: int = 0
+    evaluate_untrained: bool = False
     transductive: bool = False
 
     def __post_init__(self) -> None:
@@ -253,8 +289,28 @@ class MetaTraining:
         _require_one_of("split", self.split, Split)
         require_whole("validation alphabets", self.validation, 0, 15)
         require_whole("evaluation tasks", self.evaluation_tasks, 1, 1_000_000)
-        for name in ("cosine", "augment", "transductive"):
+        require_whole("final evaluation tasks", self.final_evaluation_tasks, 0, 1_000_000)
+        for name in ("balanced", "cosine", "augment", "evaluate_untrained", "transductive"):
             _require_flag(name, getattr(self, name))
+        _require_one_of("algorithm", self.algorithm, Algorithm)
+        if self.algorithm in ("fomaml", "reptile", "prototypes"):
+            _require(
+                not self.inner.second_order,
+                f"Algorithm {self.algorithm!r} takes no second derivatives; set second_order to "
+                f"False or choose 'maml'; got {self.inner.second_order}.",
+            )
+        if self.algorithm in ("reptile", "prototypes"):
+            _require(
+                self.multi_step_iterations == 0,
+                f"Algorithm {self.algorithm!r} has no query loss after each inner step; set "
+                f"multi_step_iterations to 0; got {self.multi_step_iterations}.",
+            )
+        if self.algorithm == "reptile":
+            _require(
+                not self.inner.learned_rates,
+                "Algorithm 'reptile' has no gradient of the inner rates; set learned_rates to "
+                f"False; got {self.inner.learned_rates}.",
+            )
         _require(
             self.iterations > 0 or self.pretraining is not None,
             "There is nothing to train: iterations is 0 and there is no pre-training.",
@@ -275,8 +331,30 @@ class MetaTraining:
         """Gradient steps of pre-training; 0 without it."""
         return self.pretraining.episodes if self.pretraining else 0
 
+    def tasks_of(self, shape: EpisodeShape) -> int:
+        """How many tasks an outer step takes.
+
+        Args:
+            shape: of these tasks, one of `shapes`.
+
+        Returns:
+            `meta_batch`, or as many as `balanced` makes of it.
+        """
+        if not self.balanced:
+            return self.meta_batch
+        first = self.shapes[0]
+        drawings = self.meta_batch * first.ways * first.drawings
+        return max(1, round(drawings / (shape.ways * shape.drawings)))
+
     def epochs(self, iteration: int) -> float:
-        """Epochs of the outer loop done after `iteration` gradient steps of both stages."""
+        """How far the outer loop has come.
+
+        Args:
+            iteration: gradient steps of both stages.
+
+        Returns:
+            Epochs of the outer loop.
+        """
         return max(0, iteration - self.pretraining_episodes) / self.epoch
 
 
@@ -307,6 +385,7 @@ class Recipe:
         _require_one_of("framing", self.framing, Framing)
         require_whole("seed", self.seed, 0, LARGEST_SEED)
         require_trainable(self.network, self.training.inner)
+        require_algorithm(self.network, self.training.algorithm)
         if self.network.kind == "notebook":
             self._check_fixed_ways()
 
@@ -344,39 +423,34 @@ def require_trainable(network: NetworkSettings, inner: InnerLoop) -> None:
     )
 
 
-def to_plain(settings: Any) -> Any:
-    """Turn settings into dictionaries, lists and numbers that JSON can hold."""
-    plain = dataclasses.asdict(settings)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
-
-
-def from_plain(kind: type[_T], plain: Mapping[str, Any]) -> _T:
-    """Rebuild settings from what `to_plain` made of them; settings that are missing get defaults.
+def require_algorithm(network: NetworkSettings, algorithm: Algorithm) -> None:
+    """Check that an algorithm can train a network.
 
     Raises:
-        ValueError: if a name is unknown or a value does not fit; the text says which.
+        ValueError: if it cannot.
     """
-    _require(isinstance(plain, Mapping), f"{kind.__name__} must be a JSON object; got {plain!r}.")
-    renamed: Mapping[str, str] = getattr(kind, "RENAMED", {})
-    values = {renamed.get(name, name): value for name, value in plain.items()}
-    hints = get_type_hints(kind)
-    names = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    unknown = ", ".join(sorted(set(values) - set(names)))
-    _require(not unknown, f"{kind.__name__} has no setting {unknown}; it has {names}.")
-    values = {name: _rebuilt(name, hints[name], value) for name, value in values.items()}
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ValueError(f"{kind.__name__} cannot be made of {plain!r}: {error}.") from error
-
-
-def _rebuilt(name: str, hint: Any, value: Any) -> Any:
-    """A setting's value; its type hint may hold a dataclass, alone or in a tuple or an option."""
-    arguments = get_args(hint)
-    if get_origin(hint) is tuple:
-        _require(isinstance(value, (list, tuple)), f"{name} must be a list; got {value!r}.")
-        return tuple(_rebuilt(name, arguments[0], entry) for entry in value)
-    for kind in (hint, *arguments):
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            return None if value is None and type(None) in arguments else from_plain(kind, value)
-    return value
+    has_head = network.kind in ("sketch", "live")
+    if algorithm in ("anil", "prototypes"):
+        _require(
+            has_head,
+            f"Algorithm {algorithm!r} needs a network of kind 'sketch' or 'live', whose head is "
+            f"apart from its body; got {network.kind!r}.",
+        )
+    if algorithm in ("reptile", "prototypes"):
+        _require(
+            network.head == "linear",
+            f"Algorithm {algorithm!r} needs a head of kind 'linear'; got {network.head!r}.",
+        )
+    if algorithm == "anil":
+        _require(
+            network.adaptable == 0,
+            "Algorithm 'anil' adapts the head alone; set network.adaptable to 0 or choose 'maml'; "
+            f"got {network.adaptable}.",
+        )
+    if algorithm == "reptile" and has_head:
+        stages = 4 if network.kind == "live" else 6
+        _require(
+            network.adaptable == stages,
+            "Algorithm 'reptile' trains only what adapts; set network.adaptable to all "
+            f"{stages} stages; got {network.adaptable}.",
+        )

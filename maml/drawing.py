@@ -165,7 +165,10 @@ def _luminance(picture: Any) -> NDArray[np.float32]:
 
 
 def _image_from_array(picture: ArrayLike) -> Image.Image:
-    array = np.asarray(picture)
+    try:
+        array = np.asarray(picture)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"The picture cannot be made an array: {error}") from error
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
@@ -197,7 +200,6 @@ def _image_from_array(picture: ArrayLike) -> Image.Image:
 def _shrink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Limit the size of large photographs; lines stay several pixels wide."""
     factor = math.ceil(max(grey.shape) / _LARGEST_SIDE)
-    # A whole factor: otherwise the width of a fine line would depend on its position.
     # A whole factor: else a fine line is spread over one or two pixels, by where it happens to lie.
     return np.asarray(Image.fromarray(grey).reduce(factor)) if factor > 1 else grey
 

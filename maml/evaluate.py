@@ -31,20 +31,26 @@ Classifier = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The result of an evaluation.  Accuracies and the calibration error lie in [0, 1].
+    """The result of an evaluation.
 
     Args:
         protocol: the shape of the tasks, in words.
-        accuracy: mean over tasks.
-        interval: half width of its 95 % confidence interval.
+        accuracy: mean over tasks, in [0, 1].
+        interval: half width of its 95 % confidence interval, in [0, 1].
         tasks: number of tasks.
         loss: mean negative log-likelihood of the true class, in nats.
-        accuracy_by_step: accuracy after each inner step, step 0 first; of a callable just the one
-            accuracy.
-        calibration_error: expected calibration error of the top probability, 15 equal bins.
+        accuracy_by_step: accuracy in [0, 1] after each inner step, step 0 first; of a callable just
+            the one accuracy.
+        calibration_error: expected calibration error of the top probability in [0, 1], 15 equal
+            bins.
         transductive: whether the queries of a task were classified together.
         iteration: gradient steps of both stages, pre-training and outer loop, that the model had
             taken; 0 outside training.
+        others: results on further shapes, see `maml.MetaTraining.further_evaluations`.
+        prototypes: accuracy in [0, 1], on the same tasks, of the nearest normalised class mean of
+            the same network's embeddings, before adaptation; None where it was not measured.
+        gain_by_step: accuracy above `prototypes` after each inner step, with the half width of its
+            95 % confidence interval (paired, over tasks); both in [-1, 1].
     """
 
     protocol: str
@@ -56,6 +62,24 @@ class EvaluationResult:
     calibration_error: float
     transductive: bool = False
     iteration: int = 0
+    others: tuple[EvaluationResult, ...] = ()
+    prototypes: float | None = None
+    gain_by_step: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Answered:
+    """What was answered to a task's m queries.
+
+    Args:
+        targets: int64 (m,).
+        path: probabilities (steps + 1, m, ways).
+        prototypes: int64 (m,), what the baseline answered; None where it was not asked.
+    """
+
+    targets: Tensor
+    path: Tensor
+    prototypes: Tensor | None = None
 
 
 class FeatureTable:
@@ -92,7 +116,7 @@ class FeatureTable:
         for characters, drawings in rows:
             needed[characters[:, None], drawings] = True
         places = (needed & ~self._known).nonzero()
-        for some in places.split(_BATCH):
+        for some in places.split(_BATCH) if len(places) else ():
             characters, drawings = some.unbind(dim=1)
             features = self._stem(self._images[characters, drawings])
             if self._table is None:
@@ -121,6 +145,7 @@ def evaluate(
     steps: int | None = None,
     seed: int = 0,
     transductive: bool = False,
+    prototypes: bool = True,
 ) -> EvaluationResult:
     """Measure the accuracy on many tasks, by default with one query at a time.
 
@@ -137,12 +162,19 @@ def evaluate(
         seed: of the sampled tasks; the same seed gives the same tasks for any model or callable.
         transductive: classify the queries of a task together: a network normalises them together,
             as published MAML results do, and a callable gets all of them at once.
+        prototypes: measure the normalised class means beside a network that can embed.
+
+    Returns:
+        Mean accuracy with its 95 % confidence interval, and what else was measured.
 
     Raises:
         TypeError: if `model` is neither, or `data` holds something else.
         ValueError: if tasks, steps or seed are out of range, the data has too few characters or
             drawings, the model cannot serve the number of ways, or a callable returns something
             else than finite logits (m, ways).
+
+    Source: tasks of N ways and K shots: arXiv 1606.04080; why queries are answered one by one:
+    arXiv 2003.03284, Table C.1.
     """
     require_whole("tasks", tasks, 1, 10_000_000)
     require_whole("seed", seed, 0, LARGEST_SEED)
@@ -153,7 +185,13 @@ def evaluate(
         if network is not None:
             table = FeatureTable(network, data)
             return evaluate_table(
-                table, shape, tasks, steps=steps, seed=seed, transductive=transductive
+                table,
+                shape,
+                tasks,
+                steps=steps,
+                seed=seed,
+                transductive=transductive,
+                prototypes=prototypes,
             )
         sampler = EpisodeSampler(data, torch.Generator().manual_seed(seed))
         episodes: Iterable[Episode] = (sampler.sample(shape) for _ in range(tasks))
@@ -164,15 +202,15 @@ def evaluate(
     if network is not None:
         steps = network.inner.evaluation_steps if steps is None else steps
         require_whole("steps", steps, 0, LARGEST_STEPS)
-        answer = functools.partial(_adapted_path, network, steps, transductive)
+        answer = functools.partial(_adapted, network, steps, transductive, prototypes)
     else:
         classifier = _require_classifier(model)
         if steps is not None:
             raise ValueError(f"steps is for networks only; leave it out; got {steps!r}.")
-        answer = functools.partial(_called_path, classifier, transductive)
+        answer = functools.partial(_called, classifier, transductive)
     return _summarise(
         _protocol(episodes) if shape is None else str(shape),
-        ((episode.query_labels, answer(episode)) for episode in episodes),
+        map(answer, episodes),
         transductive,
     )
 
@@ -186,18 +224,22 @@ def _protocol(episodes: Iterable[Episode]) -> str:
     return shapes.pop() if len(shapes) == 1 and "" not in shapes else "tasks of several shapes"
 
 
-def _adapted_path(model: MetaNetwork, steps: int, transductive: bool, episode: Episode) -> Tensor:
-    """Probabilities (steps + 1, m, ways) of a task's queries after each inner step."""
+def _adapted(
+    model: MetaNetwork, steps: int, transductive: bool, prototypes: bool, episode: Episode
+) -> _Answered:
+    """A network's answers to a task after each inner step."""
     device = next(model.parameters()).device
     with torch.no_grad(), evaluation_mode(model):
         support = model.features(episode.support_images.to(device))
         queries = model.features(episode.query_images.to(device))
     learner = adapt_task(model, support, steps, episode.support_labels)
-    return learner.path_of_features(queries, transductive=transductive).cpu()
+    path = learner.path_of_features(queries, transductive=transductive).cpu()
+    nearest = learner.nearest_prototypes(queries).cpu() if prototypes and model.can_embed else None
+    return _Answered(episode.query_labels, path, nearest)
 
 
-def _called_path(classify: Classifier, transductive: bool, episode: Episode) -> Tensor:
-    """Probabilities (1, m, ways) of a task's queries by a callable."""
+def _called(classify: Classifier, transductive: bool, episode: Episode) -> _Answered:
+    """A callable's answers to a task."""
     size = len(episode.query_images) if transductive else 1
     support = episode.support_images, episode.support_labels
     logits = []
@@ -219,7 +261,7 @@ def _called_path(classify: Classifier, transductive: bool, episode: Episode) -> 
                 f"query and a column for each class; got {described}."
             )
         logits.append(found.detach().float().cpu())
-    return torch.cat(logits).softmax(dim=1)[None]
+    return _Answered(episode.query_labels, torch.cat(logits).softmax(dim=1)[None])
 
 
 def _require_classifier(model: object) -> Classifier:
@@ -256,13 +298,14 @@ def evaluate_table(
     steps: int | None = None,
     seed: int = 0,
     transductive: bool = False,
+    prototypes: bool = True,
     query_table: FeatureTable | None = None,
 ) -> EvaluationResult:
     """`evaluate` a network from precomputed features.
 
     Args:
         table: the features.
-        shape, tasks, steps, seed, transductive: as for `evaluate`.
+        shape, tasks, steps, seed, transductive, prototypes: as for `evaluate`.
         query_table: features of other renderings of the same drawings, for the queries.
     """
     model = table.model
@@ -275,20 +318,28 @@ def evaluate_table(
     rows = [sampler.sample_rows(shape) for _ in range(tasks)]
     table.prepare((characters, drawings[:, : shape.shots]) for characters, drawings in rows)
     query_table.prepare((characters, drawings[:, shape.shots :]) for characters, drawings in rows)
-    return _summarise(
-        str(shape), _paths(table, query_table, rows, shape, steps, transductive), transductive
+    answered = _answers(
+        table,
+        query_table,
+        rows,
+        shape,
+        steps,
+        transductive=transductive,
+        prototypes=prototypes and model.can_embed,
     )
+    return _summarise(str(shape), answered, transductive)
 
 
-def _paths(
+def _answers(
     table: FeatureTable,
     query_table: FeatureTable,
     rows: list[tuple[Tensor, Tensor]],
     shape: EpisodeShape,
     steps: int,
+    *,
     transductive: bool,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Labels (m,) and probabilities (steps + 1, m, ways) of each task's queries."""
+    prototypes: bool,
+) -> Iterator[_Answered]:
     for group in _alike(rows, tasks_at_once(table.model, shape.ways * shape.drawings)):
         support = torch.stack([table(one, each[:, : shape.shots]) for one, each in group])
         queries = torch.stack([query_table(one, each[:, shape.shots :]) for one, each in group])
@@ -297,17 +348,21 @@ def _paths(
         labels = slots.repeat_interleave(shape.shots).expand(len(group), -1)
         adapted = adapt_tasks(table.model, support.flatten(1, 2), labels, ways, steps)
         targets = slots.repeat_interleave(shape.queries)
-        path = adapted.path_of_features(queries.flatten(1, 2), transductive=transductive)
-        for task in path.unbind(dim=1):
-            yield targets, task
+        queries = queries.flatten(1, 2)
+        path = adapted.path_of_features(queries, transductive=transductive)
+        nearest = adapted.nearest_prototypes(queries) if prototypes else [None] * len(group)
+        for task, found in zip(path.unbind(dim=1), nearest, strict=True):
+            yield _Answered(targets, task, found)
 
 
 def _summarise(
-    protocol: str, answered: Iterable[tuple[Tensor, Tensor]], transductive: bool
+    protocol: str, answered: Iterable[_Answered], transductive: bool
 ) -> EvaluationResult:
-    """The result of tasks' query labels (m,) and probabilities (steps + 1, m, ways)."""
-    right_by_step, losses, tops, hits = [], [], [], []
-    for targets, path in answered:
+    right_by_step, losses, tops, hits, baseline = [], [], [], [], []
+    for task in answered:
+        targets, path = task.targets, task.path
+        if task.prototypes is not None:
+            baseline.append((task.prototypes == targets).float().mean().item())
         right = path.argmax(dim=-1) == targets  # (steps + 1, m)
         right_by_step.append(right.float().mean(dim=1).cpu().numpy())
         losses.append(functional.nll_loss(path[-1].clamp(min=1e-12).log(), targets).item())
@@ -315,6 +370,7 @@ def _summarise(
         hits.append(right[-1].cpu().numpy())
     by_step = np.stack(right_by_step, axis=1)
     mean, interval = mean_and_interval(by_step[-1])
+    gains = by_step - np.array(baseline) if baseline else ()
     return EvaluationResult(
         protocol=protocol,
         accuracy=mean,
@@ -324,6 +380,8 @@ def _summarise(
         accuracy_by_step=tuple(float(value) for value in by_step.mean(axis=1)),
         calibration_error=calibration_error(np.concatenate(tops), np.concatenate(hits)),
         transductive=transductive,
+        prototypes=float(np.mean(baseline)) if baseline else None,
+        gain_by_step=tuple(mean_and_interval(gain) for gain in gains),
     )
 
 

@@ -78,9 +78,11 @@ def inner_loop(
         ]  # fmt: skip
         yield from map(_side_by_side, zip(*each, strict=True))
         return
-    network, start = model.task_network(ways)
+    network, tensors = model.task_network(ways)
     if not differentiable:
-        start = [tensor.detach().clone() for tensor in start]
+        tensors = [tensor.detach().clone() for tensor in tensors]
+    with torch.set_grad_enabled(differentiable):
+        start = model.start(tensors, features, labels)
     engine = _HigherEngine if model.inner.engine == "higher" else _BatchedEngine
     tasks: _Engine = engine(model, network, start, features, differentiable, second_order)
     for step in range(steps + 1):
@@ -136,12 +138,11 @@ class _BatchedEngine:
         differentiable: bool,
         second_order: bool,
     ) -> None:
-        self.network = network
+        self.network, self.after_step = network, model.after_step
         self.batch_statistics = model.normalisation == "batch"
         self.differentiable, self.second_order = differentiable, second_order
         self.support = prepare(network, features) if self.batch_statistics else features
-        tasks = len(features)
-        self.tensors = [_adaptable(tensor.expand(tasks, *tensor.shape)) for tensor in start]
+        self.tensors = [adaptable(tensor) for tensor in start]
 
     def answer(self, features: Tensor | Patches) -> Tensor:
         return run_tasks(
@@ -154,10 +155,11 @@ class _BatchedEngine:
             losses.sum(), self.tensors, create_graph=self.second_order, materialize_grads=True
         )
         with torch.set_grad_enabled(self.differentiable):
-            self.tensors = [
-                _adaptable(tensor - rate * gradient)
+            moved = [
+                tensor - rate * gradient
                 for tensor, rate, gradient in zip(self.tensors, rates, gradients, strict=True)
             ]
+            self.tensors = [adaptable(tensor) for tensor in self.after_step(moved)]
 
 
 class _HigherEngine:
@@ -184,9 +186,10 @@ class _HigherEngine:
                 track_higher_grads=differentiable,
             ) as (self._network, self._optimiser),
         ):  # What stays after this context is a copy; nothing is ever put back.
-            self._network.update_params([_adaptable(tensor) for tensor in start])
+            self._network.update_params([adaptable(tensor[0]) for tensor in start])
+        self._after_step, self._differentiable = model.after_step, differentiable
         self.support: Tensor | Patches = features
-        self._callback = None if second_order else _detach
+        self._callback = None if second_order else detached
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -199,14 +202,20 @@ class _HigherEngine:
 
     def descend(self, losses: Tensor, rates: list[Tensor]) -> None:
         self._optimiser.step(losses[0], override={"lr": rates}, grad_callback=self._callback)
+        moved = list(self._network.parameters())
+        with torch.set_grad_enabled(self._differentiable):
+            kept = self._after_step(moved)
+        if kept is not moved:
+            self._network.update_params([adaptable(tensor) for tensor in kept])
 
 
-def _adaptable(tensor: Tensor) -> Tensor:
+def adaptable(tensor: Tensor) -> Tensor:
     """Constants, such as a bias that starts from zero, adapt as well."""
     return tensor if tensor.requires_grad else tensor.requires_grad_()
 
 
-def _detach(gradients: list[Tensor]) -> list[Tensor]:
+def detached(gradients: list[Tensor]) -> list[Tensor]:
+    """Gradients that count as constants: first-order MAML."""
     return [gradient.detach() for gradient in gradients]
 
 

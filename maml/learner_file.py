@@ -34,6 +34,7 @@ from maml.checkpoint import (
 from maml.config import LARGEST_STEPS, LARGEST_WAYS
 from maml.drawing import INK_SIZE
 from maml.model import MetaNetwork
+from maml.plain import parse_json
 
 _FORMAT = "maml-sketchpad-learner/1"
 
@@ -111,7 +112,7 @@ def read_learner(path: Path) -> LearnerState:
     model = rebuild_network(path, metadata)
     names = _names(path, metadata)
     try:
-        model.provenance = json.loads(metadata.get("provenance", "{}"))
+        model.provenance = parse_json(metadata.get("provenance", "{}"))
     except ValueError as error:
         raise CheckpointError(f"The provenance in {path} is not readable JSON: {error}.") from error
     check_provenance(path, model.provenance)
@@ -135,7 +136,7 @@ def _task_tensors(model: MetaNetwork, ways: int) -> dict[str, Tensor]:
 
 def _names(path: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
     try:
-        names = json.loads(metadata.get("names", "null"))
+        names = parse_json(metadata.get("names", "null"))
     except ValueError:
         names = None
     sound = isinstance(names, list) and all(isinstance(name, str) for name in names)

@@ -1,4 +1,4 @@
-"""The networks, their normalisation policies, and the head that serves any number of ways.
+"""What the inner loop asks of a network, and the head that serves any number of ways.
 
 A network gives the inner loop four things: a fixed part (`stem`), a part that adapts
 (`task_network`), the loss of the support set, and the rate of each tensor at each step.
@@ -14,21 +14,17 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from maml.batched import ScaleShift, UnitLength
-from maml.config import Framing, InnerLoop, NetworkSettings, require_trainable
+from maml.batched import CosineHead, UnitLength, run_tasks
+from maml.config import Framing, InnerLoop, NetworkSettings
 from maml.data.episodes import as_ink_batch
 
 Normalisation = Literal["batch", "frozen"]
-
-_VIEW_ANGLE = 0.15
-"""Rotation of the second and the third view of a picture, either way, in radians."""
 
 
 class MetaNetwork(nn.Module):
@@ -60,7 +56,10 @@ class MetaNetwork(nn.Module):
         """The pictures that a caller gives, checked, as the network takes them.
 
         Args:
-            images: ink, see `maml.data.episodes.as_ink_batch`.
+            images: ink (n, 28, 28) or (n, 1, 28, 28), see `maml.data.episodes.as_ink_batch`.
+
+        Returns:
+            Floats (n, channels, height, width); of ink (n, 1, 28, 28).
 
         Raises:
             ValueError: if they do not fit; the text says what was expected.
@@ -68,21 +67,60 @@ class MetaNetwork(nn.Module):
         return as_ink_batch(images)
 
     def stem(self, images: Tensor) -> Tensor:
-        """The part that adaptation leaves alone: ink (n, 1, 28, 28) -> features (n, ...)."""
+        """The part that adaptation leaves alone, as it is trained.
+
+        Args:
+            images: what `pictures` returns: (n, channels, height, width).
+
+        Returns:
+            Features (n, ...), the input of `task_network`.
+        """
         return images
 
     def features(self, images: Tensor) -> Tensor:
-        """The stem as it is used after training, with test-time augmentation if there is any."""
+        """`stem` (n, ...) as it is used after training, with test-time augmentation if there is
+        any."""
         return self.stem(images)
 
     def task_network(self, ways: int) -> tuple[nn.Module, list[Tensor]]:
-        """The part that adapts: a module from features (n, ...) to logits (n, ways), and the values
-        that its parameters start from, in their order.
+        """The part that adapts.
+
+        Args:
+            ways: of the task.
+
+        Returns:
+            A module from features (n, ...) to logits (n, ways), and the values that its parameters
+            start from, in their order; `start` may change them by the task.
 
         Raises:
+            TypeError: if the kind of network has no such part.
             ValueError: if the network cannot serve that many ways.
         """
         raise TypeError(f"{type(self).__name__} does not say which part of it adapts.")
+
+    def start(self, tensors: list[Tensor], features: Tensor, labels: Tensor) -> list[Tensor]:
+        """What each task's copy of the task network starts from.
+
+        Args:
+            tensors: those of `task_network`, each of its own shape (...).
+            features: of the support sets, (tasks, n, ...).
+            labels: int64 (tasks, n).
+
+        Returns:
+            (tasks, ...) for each tensor.
+        """
+        return [tensor.expand(len(features), *tensor.shape) for tensor in tensors]
+
+    def after_step(self, tensors: list[Tensor]) -> list[Tensor]:
+        """The adapted tensors as they go on after an inner step: here as the step left them.
+
+        Args:
+            tensors: of one task or, each (tasks, ...), of several.
+
+        Returns:
+            As many tensors, (...) or (tasks, ...) as they came.
+        """
+        return tensors
 
     def support_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss that inner steps descend, task by task.
@@ -97,19 +135,50 @@ class MetaNetwork(nn.Module):
         return mean_cross_entropy(logits, labels)
 
     def mean_loss(self, support_loss: float, ways: int) -> float:
-        """A support loss as a mean cross-entropy: ln(ways) where all ways are equally likely."""
+        """A support loss as a mean cross-entropy, which is the same for any number of ways.
+
+        Args:
+            support_loss: what `support_loss` gave, nats.
+            ways: of the task.
+
+        Returns:
+            Nats an example: ln(ways) where all ways are equally likely.
+        """
         return support_loss
 
     def rates(self, step: int, tensors: int, ways: int) -> list[Tensor]:
-        """The rate of each of the task network's `tensors` at inner step `step` (0-based)."""
+        """The inner learning rates of one step.
+
+        Args:
+            step: counted from 0.
+            tensors: how many tensors the task network has.
+            ways: of the task.
+
+        Returns:
+            For each tensor a scalar, or whatever multiplies its gradient.
+        """
         return [torch.tensor(self.inner.rate)] * tensors
 
     def temperature(self, ways: int, shots: float) -> Tensor:
-        """The divisor of the logits before the softmax, by ways and mean shots."""
+        """What the logits are divided by before the softmax.
+
+        Args:
+            ways: of the task.
+            shots: mean number of examples of each way.
+
+        Returns:
+            A positive scalar.
+        """
         return torch.ones(())
 
     def embed_features(self, features: Tensor) -> Tensor:
-        """Unit vectors (n, dimensions) of the stem's features, before any adaptation.
+        """Where drawings lie on the unit sphere before any adaptation.
+
+        Args:
+            features: of `stem` or `features`, (n, ...).
+
+        Returns:
+            Unit vectors (n, dimensions).
 
         Raises:
             TypeError: if the network cannot embed.
@@ -120,12 +189,12 @@ class MetaNetwork(nn.Module):
         """The inputs of the "none of these" score.
 
         Args:
-            queries: adapted unit vectors (m, dimensions).
-            support: those of the support set (n, dimensions).
+            queries: adapted unit vectors (..., m, dimensions).
+            support: those of the support set (..., n, dimensions).
             labels: int64 (n,), every class present.
 
         Returns:
-            (m, terms).
+            (..., m, terms).
 
         Raises:
             TypeError: if the network cannot embed.
@@ -133,7 +202,13 @@ class MetaNetwork(nn.Module):
         raise self._no_embedding()
 
     def unknown_score(self, terms: Tensor) -> Tensor:
-        """The "none of these" score (m,) in [0, 1] of `unknown_terms` (m, terms).
+        """The "none of these" score.
+
+        Args:
+            terms: of `unknown_terms`, (..., m, terms).
+
+        Returns:
+            In [0, 1], (..., m); high = none of these.
 
         Raises:
             TypeError: if the network cannot embed.
@@ -141,7 +216,10 @@ class MetaNetwork(nn.Module):
         raise self._no_embedding()
 
     def set_temperature(self, weights: Tensor) -> None:
-        """Set the temperature: its logarithm is `weights` (3,) times (1, log ways, log shots).
+        """Set what `temperature` returns.
+
+        Args:
+            weights: (3,); times (1, log ways, log shots) they give the temperature's logarithm.
 
         Raises:
             TypeError: if the network cannot embed.
@@ -149,7 +227,11 @@ class MetaNetwork(nn.Module):
         raise self._no_embedding()
 
     def set_unknown_score(self, weights: Tensor, threshold: Tensor) -> None:
-        """Set the weights (terms,) of the "none of these" score and its threshold, a scalar.
+        """Set what `unknown_score` and `unknown_threshold` return.
+
+        Args:
+            weights: of the score, (terms,).
+            threshold: a scalar in [0, 1].
 
         Raises:
             TypeError: if the network cannot embed.
@@ -161,7 +243,7 @@ class MetaNetwork(nn.Module):
 
     @property
     def unknown_threshold(self) -> float:
-        """`Prediction.unknown` above this means "none of these"."""
+        """`Prediction.unknown` above this is "none of these", see `maml.prediction.shares_of`."""
         return 0.5
 
     @property
@@ -193,44 +275,35 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return each.view_as(labels).mean(dim=1)
 
 
-class NotebookNet(MetaNetwork):
-    """The original notebook's network: three blocks without padding and one linear layer.
+def normalised_means(vectors: Tensor, labels: Tensor) -> Tensor:
+    """Prototypes: the mean of each class's vectors, scaled to length 1.
 
-    With 16 channels and 5 ways it has 4,981 parameters.
+    Args:
+        vectors: (..., n, dimensions).
+        labels: int64 (..., n) in [0, ways), every class present.
+
+    Returns:
+        (..., ways, dimensions).
+
+    Source: prototypical networks, arXiv 1703.05175, with cosines in place of squared distances.
     """
-
-    normalisation = "batch"
-
-    def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
-        super().__init__(settings, inner)
-        self.fixed_ways = settings.ways
-        channels = settings.channels
-        blocks: list[nn.Module] = []
-        for inputs in (1, channels, channels):
-            blocks += [
-                nn.Conv2d(inputs, channels, 3),
-                nn.BatchNorm2d(channels, momentum=1.0),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
-        # 28 -> 26 -> 13 -> 11 -> 5 -> 3 -> 1 pixels: one value a channel is left.
-        self.net = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(channels, settings.ways))
-
-    def task_network(self, ways: int) -> tuple[nn.Module, list[Tensor]]:
-        if ways != self.fixed_ways:
-            raise ValueError(
-                f"This network was built for {self.fixed_ways} ways, but the task has {ways}. "
-                "Give it that many symbols, or use a network of kind 'sketch', which serves any."
-            )
-        return self.net, list(self.net.parameters())
+    belongs = functional.one_hot(labels).to(vectors.dtype)
+    return functional.normalize(belongs.mT @ vectors, dim=-1)
 
 
 class EmbeddingNetwork(MetaNetwork):
     """A conv net that embeds drawings on the unit sphere, and a head that serves any ways.
 
-    All rows of the head start as one learned vector (Unicorn-MAML, arXiv 2106.16245, section 5), so
-    the number of ways is free and the order of the classes cannot matter.  Step 0 is chance; on
-    unit vectors the first inner step moves each row to its class mean, further steps sharpen it.
+    All rows of the head start as one vector, so the number of ways is free, the order of the
+    classes cannot matter, and step 0 is chance.
+
+    * "linear": the vector is learned (Unicorn-MAML, arXiv 2106.16245, section 5).  The first inner
+      step moves each row towards its class mean, further steps sharpen it.
+    * "cosine": the vector is the mean of the support set's class means, and each inner step ends by
+      scaling the rows to unit length (projected gradient descent).  The gradient of the first step
+      is `head_scale` times the mean of the class means less each class's own, so at the inner rate
+      `1 / head_scale` it gives exactly the normalised class means (prototypical networks, arXiv
+      1703.05175, with cosines).  Further steps move the rows of classes that are still confused.
 
     The support loss is the sum over classes of each class's mean cross-entropy, which makes an
     inner step of the head equally long for any number of ways and shots, even unequal ones.
@@ -250,11 +323,14 @@ class EmbeddingNetwork(MetaNetwork):
     ) -> None:
         super().__init__(settings, inner)
         self.stages = stages
-        self.head_start = nn.Parameter(torch.zeros(self.dimensions))
+        linear = settings.head == "linear"
+        if linear:
+            self.head_start = nn.Parameter(torch.zeros(self.dimensions))
         adaptable = len(list(self._adaptable().parameters()))
-        log_rates = torch.full((inner.steps, adaptable + 2), math.log(inner.rate))
-        log_rates[:, :-2] += math.log(body_rate)
-        log_rates[:, -1] -= math.log(100)  # The bias: what tells classes apart are the rows.
+        log_rates = torch.full((inner.steps, adaptable + 1 + linear), math.log(inner.rate))
+        log_rates[:, :adaptable] += math.log(body_rate)
+        if linear:
+            log_rates[:, -1] -= math.log(100)  # The bias: what tells classes apart are the rows.
         self.log_rates = nn.Parameter(log_rates, requires_grad=inner.learned_rates)
         # Set by calibration on held-out alphabets (maml.calibrate).
         self.temperature_weights: Tensor
@@ -289,11 +365,36 @@ class EmbeddingNetwork(MetaNetwork):
         return functional.normalize(self._adaptable()(features), dim=-1)
 
     def task_network(self, ways: int) -> tuple[nn.Module, list[Tensor]]:
-        stages, start = self._adaptable(), self.head_start
+        stages, like = self._adaptable(), self.log_rates
         # A placeholder; the inner loop supplies its values.
-        head = nn.utils.skip_init(nn.Linear, self.dimensions, ways).to(start)
+        head: nn.Linear
+        if self.settings.head == "cosine":
+            scale = self.settings.head_scale
+            head = nn.utils.skip_init(CosineHead, self.dimensions, ways, scale=scale).to(like)
+            start = [like.new_zeros(ways, self.dimensions)]  # by the task, see `start`
+        else:
+            head = nn.utils.skip_init(nn.Linear, self.dimensions, ways).to(like)
+            start = [self.head_start.expand(ways, -1), like.new_zeros(ways)]
         network = nn.Sequential(OrderedDict(stages=stages, unit=UnitLength(), head=head))
-        return network, [*stages.parameters(), start.expand(ways, -1), start.new_zeros(ways)]
+        return network, [*stages.parameters(), *start]
+
+    def start(self, tensors: list[Tensor], features: Tensor, labels: Tensor) -> list[Tensor]:
+        start = super().start(tensors, features, labels)
+        if self.settings.head == "linear":
+            return start
+        # Tensors of their own: the rows' way back to the body is none of an inner gradient's.
+        body, rows = super().start(tensors[:-1], features, labels), start[-1]
+        stages = nn.Sequential(*self._adaptable(), UnitLength())
+        vectors = run_tasks(stages, body, features, batch_statistics=False)
+        belongs = functional.one_hot(labels, rows.shape[1]).to(vectors)
+        means = (belongs.mT @ vectors) / belongs.sum(dim=1)[..., None]
+        return [*start[:-1], means.mean(dim=1, keepdim=True).expand_as(rows)]
+
+    def after_step(self, tensors: list[Tensor]) -> list[Tensor]:
+        if self.settings.head == "linear":
+            return tensors
+        *body, rows = tensors
+        return [*body, functional.normalize(rows, dim=-1)]
 
     def support_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
@@ -324,129 +425,16 @@ class EmbeddingNetwork(MetaNetwork):
         """The inputs of the "none of these" score, see `MetaNetwork.unknown_terms`.
 
         Returns:
-            (m, 7): 1, cosine to the nearest prototype and to the nearest example, margin of the
-            nearest prototype over the second, log ways, log mean shots, cosine times log mean
+            (..., m, 7): 1, cosine to the nearest prototype and to the nearest example, margin of
+            the nearest prototype over the second, log ways, log mean shots, cosine times log mean
             shots.
         """
-        belongs = functional.one_hot(labels).to(support.dtype)
-        prototypes = functional.normalize(belongs.T @ support, dim=-1)
-        nearest = (queries @ prototypes.T).topk(2, dim=1).values
-        best, lead = nearest[:, 0], nearest[:, 0] - nearest[:, 1]
-        example = (queries @ support.T).amax(dim=1)
-        ways = belongs.shape[1]
-        shots = torch.full_like(best, math.log(len(labels) / ways))
+        prototypes = normalised_means(support, labels)
+        nearest = (queries @ prototypes.mT).topk(2, dim=-1).values
+        best, lead = nearest[..., 0], nearest[..., 0] - nearest[..., 1]
+        example = (queries @ support.mT).amax(dim=-1)
+        ways = prototypes.shape[-2]
+        shots = torch.full_like(best, math.log(labels.shape[-1] / ways))
         one = torch.ones_like(best)
         terms = [one, best, example, lead, one * math.log(ways), shots, best * shots]
-        return torch.stack(terms, dim=1)
-
-
-class SketchNet(EmbeddingNetwork):
-    """The product's network: four blocks, a linear map, and a scale and shift, with BatchNorm
-    statistics frozen after pre-training."""
-
-    dimensions = 256
-
-    def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
-        width = settings.channels
-        widths = (width // 2, width, 2 * width, 3 * width)
-        # 28 -> 14 -> 7 -> 4 pixels; the last block keeps its 4 x 4.
-        pools = (nn.MaxPool2d(2), nn.MaxPool2d(2), nn.MaxPool2d(2, ceil_mode=True), nn.Flatten())
-        stages = nn.Sequential(
-            *(
-                nn.Sequential(
-                    nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(outputs),
-                    pool,
-                    nn.ReLU(),  # after the pool: the same, of a quarter of the values
-                )
-                for inputs, outputs, pool in zip((1, *widths[:-1]), widths, pools, strict=True)
-            ),
-            nn.Sequential(
-                nn.Linear(widths[-1] * 16, self.dimensions, bias=False),
-                nn.BatchNorm1d(self.dimensions, affine=False),
-            ),
-            ScaleShift(self.dimensions),
-        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # The head adapts first: after pre-training the stages have little left to learn.
-        super().__init__(settings, inner, stages, body_rate=1 / 1000)
-
-    def stem(self, images: Tensor) -> Tensor:
-        return super().stem(images.contiguous(memory_format=torch.channels_last))
-
-    def features(self, images: Tensor) -> Tensor:
-        """The stem's features, with test-time augmentation: the mean over each picture and, with
-        three views, two slightly rotated copies of it."""
-        if self.settings.test_time_views == 1:
-            return self.stem(images)
-        turns = images.new_tensor([0.0, _VIEW_ANGLE, -_VIEW_ANGLE])
-        across = torch.stack([turns.cos(), turns.sin(), torch.zeros_like(turns)], dim=1)
-        down = torch.stack([-turns.sin(), turns.cos(), torch.zeros_like(turns)], dim=1)
-        maps = torch.stack([across, down], dim=1).repeat_interleave(len(images), dim=0)
-        grid = functional.affine_grid(maps, [len(maps), *images.shape[1:]], align_corners=False)
-        views = functional.grid_sample(images.repeat(3, 1, 1, 1), grid, align_corners=False)
-        views[: len(images)] = images
-        return self.stem(views).unflatten(0, (3, -1)).mean(dim=0)
-
-
-class LiveNet(EmbeddingNetwork):
-    """A small network that the outer loop trains from nothing while people watch.
-
-    Four convolutions with stride 2, each normalised picture by picture (GroupNorm of one group), so
-    there are no batch statistics to estimate, freeze or pass around.
-    """
-
-    def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
-        width = settings.channels
-        # 28 -> 14 -> 7 -> 4 -> 2 pixels.
-        self.dimensions = 4 * width
-        blocks = [
-            nn.Sequential(
-                nn.Conv2d(inputs, width, 3, stride=2, padding=1, bias=False),
-                nn.GroupNorm(1, width),
-                nn.ReLU(),
-            )
-            for inputs in (1, width, width, width)
-        ]
-        stages = nn.Sequential(*blocks[:3], nn.Sequential(*blocks[3], nn.Flatten()))
-        super().__init__(settings, inner, stages, body_rate=2 / 15)
-        for weight in stages.parameters():
-            if weight.ndim == 4:
-                nn.init.kaiming_normal_(weight)
-
-    def rates(self, step: int, tensors: int, ways: int) -> list[Tensor]:
-        # The head's rows have an example each, but the body is moved by those of all classes: its
-        # gradient is averaged over them, or it would be ever larger with more ways.
-        *body, weight, bias = super().rates(step, tensors, ways)
-        return [*(rate / ways for rate in body), weight, bias]
-
-
-_KINDS: dict[str, Callable[[NetworkSettings, InnerLoop], MetaNetwork]] = {
-    "notebook": NotebookNet,
-    "sketch": SketchNet,
-    "live": LiveNet,
-}
-
-
-def build_model(
-    settings: NetworkSettings, inner: InnerLoop, generator: torch.Generator
-) -> MetaNetwork:
-    """Make a network with fresh parameters.
-
-    Args:
-        settings: which network, and how large.
-        inner: the inner loop it will be trained for.
-        generator: source of the initial parameters; the global generator is left as it was.
-
-    Raises:
-        ValueError: if the network cannot be trained by that inner loop.
-    """
-    if settings.kind not in _KINDS:
-        raise ValueError(
-            f"A network of kind {settings.kind!r} is one's own module: make it with "
-            "maml.from_module, and fill it from a file with maml.load_model."
-        )
-    require_trainable(settings, inner)
-    seed = int(torch.randint(2**62, (1,), generator=generator))
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # Unlike torch.manual_seed, no device's.
-        return _KINDS[settings.kind](settings, inner)
+        return torch.stack(terms, dim=-1)

@@ -29,6 +29,15 @@ def chunks(model: MetaNetwork, episodes: list[Episode]) -> Iterator[list[Episode
             yield together[start : start + count]
 
 
+def features_of(model: MetaNetwork, episodes: Sequence[Episode]) -> Tensor:
+    """The stem's features (tasks, n, ...) of tasks of one size: their support, then their queries.
+
+    One pass of the stem for all tasks: it is the same for each.
+    """
+    images = torch.stack([torch.cat([one.support_images, one.query_images]) for one in episodes])
+    return model.stem(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+
+
 def query_loss(
     model: MetaNetwork,
     episodes: Sequence[Episode],
@@ -49,9 +58,7 @@ def query_loss(
 
     Source: MAML, arXiv 1703.03400, equation 1 and Algorithm 2, line 10.
     """
-    images = torch.stack([torch.cat([one.support_images, one.query_images]) for one in episodes])
-    # One pass of the stem for all tasks: it is the same for each.
-    features = model.stem(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    features = features_of(model, episodes)
     support_labels = torch.stack([one.support_labels for one in episodes])
     query_labels = torch.stack([one.query_labels for one in episodes])
     support = support_labels.shape[1]

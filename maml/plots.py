@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import matplotlib.style
@@ -22,6 +22,9 @@ from matplotlib.ticker import MaxNLocator
 from maml.adapt import AdaptationStep
 
 ImageFormat = Literal["png", "svg", "pdf"]
+
+RUN_COLOURS = ("#b4480f", "#2f5fd0", "#177a4c", "#a63a87", "#7a6500", "#10788c")
+"""Of the runs' curves, in turn; the Train tab has the same."""
 
 _STYLE = threading.Lock()
 
@@ -82,6 +85,9 @@ class RunCurves:
         test: on test tasks.
         chance: accuracy of guessing on the test tasks, percent.
         stages: name and last step of each stage.
+        others: accuracy (step, percent) on test tasks of further shapes, by the shape in words.
+        other_chances: accuracy of guessing on these, percent.
+        colour: of its lines; "" takes one of `RUN_COLOURS` by its place.
     """
 
     name: str
@@ -89,6 +95,9 @@ class RunCurves:
     test: Curve
     chance: float
     stages: Sequence[tuple[str, int]]
+    others: Mapping[str, Curve] = field(default_factory=dict)
+    other_chances: Sequence[float] = ()
+    colour: str = ""
 
 
 def runs_figure(
@@ -118,11 +127,12 @@ def runs_figure(
         raise ValueError(f"The accuracy axis must begin in [0, 100); got {lowest!r}.")
     with _canvas((12, 5), columns=2) as (figure, both):
         for number, run in enumerate(runs):
-            colour = f"C{number % 10}"
+            colour = run.colour or RUN_COLOURS[number % len(RUN_COLOURS)]
             for column, axes in enumerate(both, start=1):
                 _draw_run(axes, run, column, colour)
         accuracy, loss = both
-        for chance in sorted({run.chance for run in runs}):
+        chances = {level for run in runs for level in (run.chance, *run.other_chances)}
+        for chance in sorted(chances):
             accuracy.axhline(chance, color="0.4", linestyle=":", linewidth=1.2, label="chance")
         accuracy.set_ylabel("Accuracy (%)")
         accuracy.set_ylim(lowest, 100)
@@ -146,6 +156,15 @@ def _draw_run(axes: Any, run: RunCurves, column: int, colour: str) -> None:
         steps = [point[0] for point in points]
         heights = [math.nan if point[column] is None else point[column] for point in points]
         axes.plot(steps, heights, color=colour, label=f"{run.name}: {where}", **style)
+    for shape, points in run.others.items() if column == 1 else ():
+        axes.plot(
+            [point[0] for point in points],
+            [math.nan if point[1] is None else point[1] for point in points],
+            color=colour,
+            linestyle="--",
+            linewidth=1.6,
+            label=f"{run.name}: test tasks, {shape}",
+        )
     last = max((point[0] or 0 for point in (*run.train, *run.test)), default=0)
     for (name, end), (after, _) in zip(run.stages, run.stages[1:], strict=False):
         if last < end:

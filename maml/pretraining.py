@@ -10,6 +10,7 @@ from maml.config import EpisodeShape, Pretraining
 from maml.data.augment import TURNS
 from maml.data.episodes import Episode
 from maml.model import MetaNetwork
+from maml.parallel import ALONE, Processes
 
 _COSINE_SCALE = 12.0
 """Inverse temperature of the cosines between drawings."""
@@ -28,6 +29,7 @@ def prototypical_loss(
     settings: Pretraining,
     proxies: Tensor | None,
     generator: torch.Generator,
+    processes: Processes = ALONE,
 ) -> tuple[Tensor, float]:
     """The loss of one episode in which each drawing in turn is its class's one support drawing.
 
@@ -38,9 +40,11 @@ def prototypical_loss(
         settings: of the pre-training.
         proxies: (characters * 8, dimensions), one for each character and rotation; None without.
         generator: source of the dropout.
+        processes: that share the episode; each embeds its part of the pictures.
 
     Returns:
-        The loss, a scalar with its graph, and the accuracy in [0, 1].
+        This process's share of the loss, a scalar with its graph (the gradients of all processes
+        add up to the loss's), and the accuracy in [0, 1].
 
     Source: prototypical networks, arXiv 1703.05175; proxies, arXiv 1703.07464 and 1704.06369.
     """
@@ -50,15 +54,18 @@ def prototypical_loss(
     images = images[labels.argsort(stable=True)]
     device = images.device
     model.train()
-    with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-        features = model.stem(images)
+    with (
+        torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"),
+        processes.whole_batch_statistics(model),
+    ):
+        features = model.stem(processes.share(images))
         if settings.dropout:
-            kept = torch.rand(features.shape, generator=generator)
-            kept = (kept >= settings.dropout).float().to(device)
+            kept = torch.rand(len(images), *features.shape[1:], generator=generator)
+            kept = (processes.share(kept) >= settings.dropout).float().to(device)
             features = features * kept / (1 - settings.dropout)
         embedded = model.embed_features(features)
     model.eval()
-    vectors = embedded.float().unflatten(0, (ways, drawings))
+    vectors = processes.gather(embedded.float(), len(images)).unflatten(0, (ways, drawings))
     # query (ways, drawings), support drawing k, class: cosine of the query to class's drawing k
     cosines = torch.einsum("wqd,ckd->wqkc", vectors, vectors)
     others = ~torch.eye(drawings, dtype=torch.bool, device=device).expand(ways, -1, -1)
@@ -71,4 +78,4 @@ def prototypical_loss(
         loss = loss + settings.proxies * functional.cross_entropy(
             to_proxies.flatten(0, 1), kinds.flatten()
         )
-    return loss, (logits.argmax(dim=1) == targets).float().mean().item()
+    return loss / processes.count, (logits.argmax(dim=1) == targets).float().mean().item()

@@ -16,19 +16,27 @@ import subprocess
 import time
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
-from maml.checkpoint import load_training_iteration, save_model, write_atomically
-from maml.config import MetaTraining, Recipe, to_plain
+from maml.checkpoint import (
+    load_training_iteration,
+    load_training_settings,
+    save_model,
+    write_atomically,
+)
+from maml.config import Algorithm, MetaTraining, Recipe
 from maml.data.characters import CharacterSet
 from maml.evaluate import EvaluationResult
-from maml.model import build_model
+from maml.networks import build_model
+from maml.parallel import ALONE, Processes
+from maml.plain import to_plain
+from maml.recipes import RECIPES, live
 from maml.train import MetaStep, meta_train, training_parts
 
 _PRINT_EVERY = 4
@@ -86,6 +94,31 @@ class RunFolder:
         write_atomically(self.metrics, text.encode())
 
 
+def recipe_of_run(folder: RunFolder) -> Recipe:
+    """The recipe of the run whose state is in a folder, as a whole.
+
+    Returns:
+        One of `maml.RECIPES` with the run's seed; or, of a run with other settings or by a recipe
+        of an earlier version, one called "unnamed".
+
+    Raises:
+        ValueError: if the state is broken.
+    """
+    network, training, seed = load_training_settings(folder.state)
+    algorithms: tuple[Algorithm, ...] = get_args(Algorithm)
+    for recipe in (*RECIPES.values(), *map(live, algorithms)):
+        if (recipe.network, recipe.training) == (network, training):
+            return replace(recipe, seed=seed)
+    return Recipe(
+        name="unnamed",
+        summary="resumed from its checkpoint",
+        framing="frame" if network.kind == "notebook" else "fit",
+        network=network,
+        training=training,
+        seed=seed,
+    )
+
+
 def log_record(record: MetaStep | EvaluationResult, epochs: float) -> dict[str, Any]:
     """A record in the notebook's format, {epoch, loss, acc, mode, time}, and its iteration.
 
@@ -95,14 +128,15 @@ def log_record(record: MetaStep | EvaluationResult, epochs: float) -> dict[str, 
 
     Returns:
         Plain values; `acc` in percent, `time` in seconds since 1970, `mode` "train" or "test"
-        ("pretraining" before the outer loop).
+        ("pretraining" before the outer loop).  An evaluation on several shapes has `others` as
+        well: the accuracy in percent by the name of the shape.
     """
     if isinstance(record, MetaStep):
         mode = "train" if record.stage == "meta" else "pretraining"
         epoch = record.epoch
     else:
         mode, epoch = "test", epochs
-    return {
+    entry: dict[str, Any] = {
         "epoch": epoch,
         "loss": record.loss,
         "acc": 100 * record.accuracy,
@@ -110,6 +144,9 @@ def log_record(record: MetaStep | EvaluationResult, epochs: float) -> dict[str, 
         "time": time.time(),
         "iteration": record.iteration,
     }
+    if isinstance(record, EvaluationResult) and record.others:
+        entry["others"] = {other.protocol: 100 * other.accuracy for other in record.others}
+    return entry
 
 
 def notebook_line(record: MetaStep | EvaluationResult, training: MetaTraining) -> str | None:
@@ -144,6 +181,7 @@ class TrainingRun:
         device: to train on.
         resume: continue from the state in the folder, if there is one.
         save_every: seconds between two writes of the state.
+        processes: that share the training, see `maml.parallel`; the first one writes.
 
     Attributes:
         folder: the paths of the run's files.
@@ -165,19 +203,21 @@ class TrainingRun:
         device: str = "cpu",
         resume: bool = False,
         save_every: float = 30.0,
+        processes: Processes = ALONE,
     ) -> None:
         self.folder = RunFolder(Path(folder))
         self.recipe = recipe
         self.data = data
         self.device = device
         self.last_evaluation: EvaluationResult | None = None
-        if not resume and self.folder.metrics.exists():
+        if not resume and processes.leads and self.folder.metrics.exists():
             raise ValueError(
                 f"{self.folder.path} holds a run already; go on with --resume, or choose another "
                 "folder."
             )
         self._resume = resume
         self._save_every = save_every
+        self._processes = processes
         self._generator = torch.Generator().manual_seed(recipe.seed)
         inner = recipe.training.inner
         self.model = build_model(recipe.network, inner, self._generator).to(device)
@@ -207,7 +247,12 @@ class TrainingRun:
             checkpoint=self.folder.state,
             save_every=self._save_every,
             resume=self._resume,
+            processes=self._processes,
         )
+        if not self._processes.leads:
+            with closing(training):
+                yield from training
+            return
         # Not before `meta_train` has found the state to be this run's.
         self.folder.forget_from(self.iteration)
         times = [entry["time"] for entry in self.folder.records()]
@@ -244,6 +289,15 @@ class TrainingRun:
                 "interval": last.interval,
                 "tasks": last.tasks,
                 "transductive": last.transductive,
+                "others": [
+                    {
+                        "protocol": other.protocol,
+                        "accuracy": other.accuracy,
+                        "interval": other.interval,
+                        "tasks": other.tasks,
+                    }
+                    for other in last.others
+                ],
             },
         }
         save_model(self.folder.weights, self.model, record)
@@ -294,7 +348,7 @@ def software(device: str) -> dict[str, Any]:
     """Versions, device and threads, as plain JSON values."""
     return {
         "python": platform.python_version(),
-        "torch": metadata.version("torch"),
+        "torch": str(torch.__version__),
         "higher": metadata.version("higher"),
         "device": device,
         "threads": torch.get_num_threads(),

@@ -1,14 +1,15 @@
 """Every published measurement of the shipped weights, one query at a time.
 
 The test characters are those of the 20 evaluation alphabets, except for the pen strokes, which the
-data set has for background alphabets only.  Baselines are measured on the same tasks (a pixel
-nearest neighbour on the same ink, a prototypical head on the same features) or are the best
-published inductive results.
+data set has for background alphabets only.  Doodles of things are those of the 60 words of Quick,
+Draw! that are for testing only: one drawing a person, so examples and queries are by different
+hands.  Baselines are measured on the same tasks (a pixel nearest neighbour on the same ink, a
+prototypical head on the same features) or are the best published inductive results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -21,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from maml.adapt import adapt
-from maml.calibrate import out_of_set_features
+from maml.calibrate import known_and_outside
 from maml.config import EpisodeShape, MetaTraining
 from maml.data.characters import CharacterSet
 from maml.data.episodes import EpisodeSampler, SupportSet
@@ -29,7 +30,14 @@ from maml.data.omniglot import original_pictures
 from maml.data.pens import with_other_pen
 from maml.data.strokes import load_strokes, stroke_file
 from maml.drawing import image_to_ink, strokes_to_image
-from maml.evaluate import FeatureTable, adapt_task, evaluate_table, mean_and_interval
+from maml.evaluate import (
+    EvaluationResult,
+    FeatureTable,
+    adapt_task,
+    calibration_error,
+    evaluate_table,
+    mean_and_interval,
+)
 from maml.model import MetaNetwork
 from maml.train import meta_train
 
@@ -46,6 +54,7 @@ _STEPS = (0, 1, 3, 5, 10)
 _SIZES = ((2, 1), (3, 1), (10, 1), (2, 5), (10, 5), (5, 10), (5, 19))
 """Ways and shots that were not in training."""
 _SIZE_TASKS = 500
+_UNKNOWN_SHAPES = (EpisodeShape(5, 5, 5), EpisodeShape(5, 1, 5), EpisodeShape(20, 1, 5))
 _SPECIALIST_STEPS = 100
 
 
@@ -80,7 +89,12 @@ class Measurement:
         return f"| {self.measure} | {shown} {self.unit} | {self.tasks or ''} | {baselines} |"
 
 
-def run(model: MetaNetwork, data: CharacterSet, root: str | None = None) -> Iterator[Measurement]:
+def run(
+    model: MetaNetwork,
+    data: CharacterSet,
+    root: str | None = None,
+    doodles: CharacterSet | None = None,
+) -> Iterator[Measurement]:
     """Run the suite; takes some minutes on two cores.
 
     Args:
@@ -88,6 +102,7 @@ def run(model: MetaNetwork, data: CharacterSet, root: str | None = None) -> Iter
         data: the whole of Omniglot, in the model's framing.
         root: folder of Omniglot, as for `load_omniglot`; the original pictures are redrawn with
             other pens.
+        doodles: the whole of Quick, Draw!, in the model's framing; None leaves it out.
 
     Yields:
         One row after another.
@@ -113,6 +128,8 @@ def run(model: MetaNetwork, data: CharacterSet, root: str | None = None) -> Iter
     yield from _strokes(model, data, root)
     yield from _unknown(table)
     yield from _steps(table, other)
+    if doodles is not None:
+        yield from _doodles(model, doodles)
     yield from _invariance(model, test)
 
 
@@ -125,7 +142,8 @@ def _standard(table: FeatureTable, pixels: Tensor) -> Iterator[Measurement]:
         (EpisodeShape(20, 1, 5, within_alphabet=True), 1000),
     ):
         result = evaluate_table(table, shape, tasks)
-        baselines = _baselines(table, pixels, shape, tasks)
+        pixel = _pixel_accuracy(table, pixels, shape, tasks)
+        baselines = {"pixel nearest neighbour": pixel, **_prototypes(result)}
         published = _PUBLISHED.get((shape.ways, shape.shots, shape.within_alphabet))
         if published:
             baselines[published[1]] = published[0]
@@ -137,31 +155,30 @@ def _standard(table: FeatureTable, pixels: Tensor) -> Iterator[Measurement]:
             yield Measurement(f"{shape}, calibration error", error, "%", None, tasks)
 
 
-def _baselines(
-    table: FeatureTable, pixels: Tensor, shape: EpisodeShape, tasks: int
-) -> dict[str, float]:
-    """Accuracy of two simple classifiers on the tasks of `evaluate_table`."""
+def _pixel_accuracy(table: FeatureTable, pixels: Tensor, shape: EpisodeShape, tasks: int) -> float:
+    """Accuracy in % of the nearest example's pixels, on the tasks of `evaluate_table`."""
     sampler = EpisodeSampler(table.data, torch.Generator().manual_seed(0))
-    hits: dict[str, list[float]] = {"pixel nearest neighbour": [], "prototypes": []}
-    embedded = _embedded(table)
+    hits: list[float] = []
     for _ in range(tasks):
         characters, drawings = sampler.sample_rows(shape)
         targets = torch.arange(len(characters)).repeat_interleave(shape.queries)
-        for name, vectors in (("pixel nearest neighbour", pixels), ("prototypes", embedded)):
-            chosen = vectors[characters[:, None], drawings]
-            support, queries = chosen[:, : shape.shots], chosen[:, shape.shots :].flatten(0, 1)
-            if name == "prototypes":
-                support = functional.normalize(support.mean(dim=1, keepdim=True), dim=-1)
-            nearest = torch.cdist(queries, support.flatten(0, 1)).argmin(dim=1) // support.shape[1]
-            hits[name].append((nearest == targets).float().mean().item())
-    return {name: 100 * float(np.mean(values)) for name, values in hits.items()}
+        chosen = pixels[characters[:, None], drawings]
+        support, queries = chosen[:, : shape.shots], chosen[:, shape.shots :].flatten(0, 1)
+        nearest = torch.cdist(queries, support.flatten(0, 1)).argmin(dim=1) // support.shape[1]
+        hits.append((nearest == targets).float().mean().item())
+    return 100 * float(np.mean(hits))
 
 
-def _embedded(table: FeatureTable) -> Tensor:
-    """Unit vectors of all drawings before adaptation, (characters, drawings, 256), on the CPU."""
-    rows = torch.arange(len(table.data))
-    features = table(rows, torch.arange(table.data.drawings).expand(len(rows), -1))
-    return table.model.embed_features(features.flatten(0, 1)).unflatten(0, features.shape[:2]).cpu()
+def _prototypes(result: EvaluationResult, step: int = -1) -> dict[str, float]:
+    """Normalised class means on the same tasks, and how far a step is above them."""
+    if result.prototypes is None:
+        return {}
+    gain, interval = result.gain_by_step[step]
+    return {
+        "prototypes": 100 * result.prototypes,
+        "above prototypes": 100 * gain,
+        "its interval": 100 * interval,
+    }
 
 
 def _blurred(data: CharacterSet) -> Tensor:
@@ -177,7 +194,8 @@ def _other_sizes(
         shape = EpisodeShape(ways, shots, min(5, table.data.drawings - shots))
         result = evaluate_table(table, shape, _SIZE_TASKS)
         own = evaluate_table(special(shape), shape, _SIZE_TASKS)
-        baselines = {"meta-trained further on this size": 100 * own.accuracy}
+        further = {"meta-trained further on this size": 100 * own.accuracy}
+        baselines = {**further, **_prototypes(result)}
         value, interval = 100 * result.accuracy, 100 * result.interval
         yield Measurement(str(shape), value, "%", interval, _SIZE_TASKS, baselines)
 
@@ -281,26 +299,50 @@ def _strokes(model: MetaNetwork, data: CharacterSet, root: str | None) -> Iterat
         )
 
 
-def _unknown(table: FeatureTable, tasks: int = 1000) -> Iterator[Measurement]:
+def _doodles(model: MetaNetwork, doodles: CharacterSet, tasks: int = 500) -> Iterator[Measurement]:
+    table = FeatureTable(model, doodles.split("doodles", "test"))
+    for shape in (
+        EpisodeShape(5, 1, 5),
+        EpisodeShape(5, 5, 5),
+        EpisodeShape(5, 10, 5),
+        EpisodeShape(20, 1, 5),
+        EpisodeShape(20, 5, 5),
+    ):
+        result = evaluate_table(table, shape, tasks)
+        value, interval = 100 * result.accuracy, 100 * result.interval
+        yield Measurement(f"{shape}, doodles", value, "%", interval, tasks, _prototypes(result))
+    shapes = (EpisodeShape(5, 5, 5), EpisodeShape(5, 1, 5))
+    yield from _unknown(table, tasks, shapes, ", doodles")
+
+
+def _unknown(
+    table: FeatureTable,
+    tasks: int = 1000,
+    shapes: Sequence[EpisodeShape] = _UNKNOWN_SHAPES,
+    of: str = "",
+) -> Iterator[Measurement]:
     model = table.model
-    for shape in (EpisodeShape(5, 5, 5), EpisodeShape(5, 1, 5), EpisodeShape(20, 1, 5)):
+    for shape in shapes:
         sampler = EpisodeSampler(table.data, torch.Generator().manual_seed(0))
         scores: list[list[Tensor]] = [[], []]
+        largest, right = [], []
         for _ in range(tasks):
-            characters, drawings = sampler.sample_rows(shape)
-            features = table(characters, drawings)
-            learner = adapt_task(model, features[:, : shape.shots], model.inner.evaluation_steps)
-            known = features[:, shape.shots :].flatten(0, 1)
-            outside = out_of_set_features(sampler, table, characters, len(known), shape)
-            for kind, queries in enumerate((known, outside)):
-                scores[kind].append(learner.unknown_of_features(queries).cpu())
+            characters, learner, known, outside = known_and_outside(sampler, table, shape)
+            ways = torch.arange(len(characters)).repeat_interleave(shape.queries)
+            nowhere = torch.full_like(ways, len(characters))
+            for kind, (queries, targets) in enumerate(((known, ways), (outside, nowhere))):
+                answer = learner.predict_features(queries)
+                scores[kind].append(answer.unknown.cpu())
+                most = answer.shares.cpu().max(dim=1)
+                largest.append(most.values)
+                right.append(most.indices == targets)
         known_scores, outside_scores = (torch.cat(kind).numpy() for kind in scores)
         area = stats.mannwhitneyu(outside_scores, known_scores).statistic / (
             len(outside_scores) * len(known_scores)
         )
         limit = model.unknown_threshold
         yield Measurement(
-            f"{shape}, none of these, AUROC",
+            f"{shape}{of}, none of these, AUROC",
             float(area),
             "",
             None,
@@ -310,6 +352,16 @@ def _unknown(table: FeatureTable, tasks: int = 1000) -> Iterator[Measurement]:
                 "false acceptances, share": float((outside_scores <= limit).mean()),
             },
         )
+        hits = torch.cat(right).numpy()
+        error = calibration_error(torch.cat(largest).numpy(), hits)
+        yield Measurement(
+            f"{shape}{of}, half of the queries out of set, calibration error of the shares",
+            100 * error,
+            "%",
+            None,
+            tasks,
+            {"largest share is right": 100 * float(hits.mean())},
+        )
 
 
 def _steps(table: FeatureTable, other: FeatureTable, tasks: int = 500) -> Iterator[Measurement]:
@@ -317,13 +369,15 @@ def _steps(table: FeatureTable, other: FeatureTable, tasks: int = 500) -> Iterat
     for shape, queries, name in (
         (EpisodeShape(5, 1, 5), table, ""),
         (EpisodeShape(20, 1, 5), table, ""),
+        (EpisodeShape(20, 1, 5, within_alphabet=True), table, ""),
         (EpisodeShape(20, 5, 5, within_alphabet=True), table, ""),
+        (EpisodeShape(20, 10, 5, within_alphabet=True), table, ""),
         (EpisodeShape(20, 1, 5), other, ", another pen"),
     ):
         result = evaluate_table(table, shape, tasks, steps=max(_STEPS), query_table=queries)
         for step in _STEPS:
-            value = 100 * result.accuracy_by_step[step]
-            yield Measurement(f"{shape}{name}, step {step}", value, "%", None, tasks)
+            value, baselines = 100 * result.accuracy_by_step[step], _prototypes(result, step)
+            yield Measurement(f"{shape}{name}, step {step}", value, "%", None, tasks, baselines)
 
 
 def _invariance(model: MetaNetwork, data: CharacterSet) -> Iterator[Measurement]:

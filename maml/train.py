@@ -18,16 +18,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from maml.algorithms import OUTER_LOSSES
 from maml.calibrate import calibrate
 from maml.checkpoint import CheckpointError, load_training, save_training
-from maml.config import LARGEST_SEED, MetaTraining, Pretraining
+from maml.config import LARGEST_SEED, EpisodeShape, MetaTraining, Pretraining, require_algorithm
 from maml.data.augment import TURNS
 from maml.data.characters import CharacterSet
 from maml.data.episodes import Episode, EpisodeSampler
 from maml.data.tasks import GivenTasks, SampledTasks, TaskSource, given
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork, require_meta_network
-from maml.outer_loop import chunks, query_loss
+from maml.outer_loop import chunks
+from maml.parallel import ALONE, LostProcess, Processes
 from maml.pretraining import pretraining_shape, prototypical_loss
 
 Stage = Literal["pretraining", "meta"]
@@ -47,7 +49,7 @@ class MetaStep:
         epoch: outer steps before this one, in epochs (pre-training: share of it done).
         loss: mean query loss of the step, nats.
         accuracy: query accuracy of the step, in [0, 1].
-        seconds: duration of the step.
+        seconds: duration of the step, in seconds.
     """
 
     stage: Stage
@@ -69,6 +71,7 @@ def meta_train(
     checkpoint: Path | None = None,
     save_every: float = 30.0,
     resume: bool = False,
+    processes: Processes = ALONE,
 ) -> Generator[MetaStep | EvaluationResult, None, None]:
     """Meta-train a model in place.
 
@@ -91,15 +94,21 @@ def meta_train(
             was, and an iterable must give the same tasks from the start (those already used are
             skipped).  A run that stopped at the end of an epoch is evaluated there again; one that
             had finished is calibrated again as well.
+        processes: that share each step, see `maml.parallel`; each calls this with the same
+            arguments, and the first one writes the checkpoint.
 
     Yields:
         A `MetaStep` after each gradient step, and an `EvaluationResult` after each epoch, at the
-        end of pre-training, and at the end of the run.
+        end of pre-training, at the end of the run, and if `settings.evaluate_untrained` before the
+        first step.
 
     Raises:
         TypeError: if the model is not a `MetaNetwork`, or `tasks` holds something else.
         ValueError: if the tasks do not serve the settings or end early, the checkpoint is another
             run's, or the loss is no longer a finite number.
+        LostProcess: if another of the processes has ended; the checkpoint is written first.
+
+    Source: MAML, arXiv 1703.03400, Algorithm 2; the other algorithms: see `maml.algorithms`.
     """
     require_meta_network(model)
     if model.inner != settings.inner:
@@ -108,6 +117,7 @@ def meta_train(
             "pass dataclasses.replace(settings, inner=model.inner), or build the model with "
             f"settings.inner; got {settings.inner}."
         )
+    require_algorithm(model.settings, settings.algorithm)
     held_out: CharacterSet | Sequence[Episode] | None = None
     sampler: EpisodeSampler | None = None
     source: TaskSource
@@ -120,10 +130,10 @@ def meta_train(
         source = GivenTasks(tasks, settings)
     if evaluation is not None:
         held_out = given(evaluation, settings.evaluation_tasks)
-    run = _Run(model, settings, generator, source, sampler, held_out)
+    run = _Run(model, settings, generator, source, sampler, held_out, processes)
     if resume and checkpoint is not None and checkpoint.exists():
         run.restore(checkpoint)
-    return _records(run, checkpoint, save_every)
+    return _records(run, checkpoint if processes.leads else None, save_every)
 
 
 def _records(
@@ -133,7 +143,9 @@ def _records(
     settings = run.settings
     saved_iteration, saved_at = run.iteration, time.monotonic()
     try:
-        if run.iteration and run.at_epoch_end():
+        if not run.iteration and settings.evaluate_untrained:
+            yield from run.finish_epoch()
+        elif run.iteration and run.at_epoch_end():
             # The run may have stopped between this epoch's last step and its evaluation.
             yield from run.finish_epoch()
         while run.iteration < settings.total:
@@ -159,8 +171,8 @@ def _records(
             if checkpoint is not None and (done or time.monotonic() - saved_at > save_every):
                 run.save(checkpoint)
                 saved_iteration, saved_at = run.iteration, time.monotonic()
-    except GeneratorExit:
-        # Closed between two steps.  An error within a step leaves nothing that could be saved.
+    except (GeneratorExit, LostProcess):
+        # Between two steps.  Any other error within one leaves nothing that could be saved.
         if checkpoint is not None and run.iteration != saved_iteration:
             run.save(checkpoint)
         raise
@@ -196,8 +208,9 @@ def _check(
     except ValueError as error:
         raise ValueError(f"The training characters do not serve these settings: {error}") from error
     try:
-        EpisodeSampler(held_out, probe).sample_rows(settings.evaluation)
-        model.task_network(settings.evaluation.ways)
+        for shape in (settings.evaluation, *settings.further_evaluations):
+            EpisodeSampler(held_out, probe).sample_rows(shape)
+            model.task_network(shape.ways)
     except ValueError as error:
         raise ValueError(f"The test characters do not serve these settings: {error}") from error
 
@@ -213,6 +226,7 @@ class _Run:
         source: TaskSource,
         sampler: EpisodeSampler | None,
         held_out: CharacterSet | Sequence[Episode] | None,
+        processes: Processes,
     ) -> None:
         self.model = model
         self.settings = settings
@@ -220,6 +234,7 @@ class _Run:
         self.source = source
         self.sampler = sampler
         self.held_out = held_out
+        self.processes = processes
         self.iteration = 0
         self.device = next(model.parameters()).device
         self.proxies = self._fresh_proxies()
@@ -251,17 +266,32 @@ class _Run:
         """Evaluate, if there is anything to evaluate on; at the end of the run, calibrate first."""
         if self.iteration == self.settings.total:
             self._calibrate()
-        if self.held_out is not None:
-            # On the same tasks each time.
-            result = evaluate(
-                self.model,
-                self.held_out,
-                self.settings.evaluation if isinstance(self.held_out, CharacterSet) else None,
-                self.settings.evaluation_tasks,
-                seed=self.seed_after(1),
-                transductive=self.settings.transductive,
-            )
-            yield replace(result, iteration=self.iteration)
+        if self.held_out is None:
+            return
+        settings, tasks = self.settings, self.settings.evaluation_tasks
+        if self.iteration == settings.total and settings.final_evaluation_tasks:
+            tasks = further_tasks = settings.final_evaluation_tasks
+        else:
+            further_tasks = max(1, tasks // 4)
+        shape = settings.evaluation if isinstance(self.held_out, CharacterSet) else None
+        others = tuple(
+            self._evaluate(further, further_tasks) for further in settings.further_evaluations
+        )
+        yield replace(self._evaluate(shape, tasks), others=others)
+
+    def _evaluate(self, shape: EpisodeShape | None, tasks: int) -> EvaluationResult:
+        """Evaluate on the same tasks each time."""
+        assert self.held_out is not None
+        result = evaluate(
+            self.model,
+            self.held_out,
+            shape,
+            tasks,
+            seed=self.seed_after(1),
+            transductive=self.settings.transductive,
+            prototypes=False,
+        )
+        return replace(result, iteration=self.iteration)
 
     def _calibrate(self) -> None:
         """Fit temperature and "none of these" score, if there are characters to fit them on."""
@@ -284,7 +314,11 @@ class _Run:
         self.trained = {name: tensor for name, tensor in named if tensor.requires_grad}
         if self.proxies is not None and self.stage_of(self.iteration) == "pretraining":
             self.trained["proxies"] = self.proxies
-        self.optimiser = torch.optim.Adam(self.trained.values(), lr=self.settings.outer_rate)
+        reptile = self.settings.algorithm == "reptile" and self.stage_of(self.iteration) == "meta"
+        optimiser = torch.optim.SGD if reptile else torch.optim.Adam
+        self.optimiser: torch.optim.Optimizer = optimiser(
+            self.trained.values(), lr=self.settings.outer_rate
+        )
 
     def _starts_stage(self) -> bool:
         """Whether the next step is the first of its stage."""
@@ -297,13 +331,24 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
         self.optimiser.zero_grad()
+        before = self.generator.get_state()
+        try:
+            loss, accuracy = self._gradients()
+        except LostProcess:
+            self.generator.set_state(before)  # What is saved now is the state before this step.
+            raise
+        self.optimiser.step()
+        self.iteration += 1
+        return loss, accuracy
+
+    def _gradients(self) -> tuple[float, float]:
+        """Work out the gradients of the next step; returns loss and accuracy."""
         pretraining = self.settings.pretraining
         if pretraining and self.iteration < pretraining.episodes:
             loss, accuracy = self._pretraining_step(pretraining)
         else:
             loss, accuracy = self._meta_step(self.iteration - self.settings.pretraining_episodes)
-        self.optimiser.step()
-        self.iteration += 1
+        self.processes.add_gradients(self.trained.values())
         return loss, accuracy
 
     def _rate(self) -> float:
@@ -322,30 +367,29 @@ class _Run:
         shape = pretraining_shape(settings)
         episode = self.sampler.sample(shape, augment=self.settings.augment).to(self.device)
         loss, accuracy = prototypical_loss(
-            self.model, episode, settings, self.proxies, self.generator
+            self.model, episode, settings, self.proxies, self.generator, self.processes
         )
         loss.backward()
-        return loss.item(), accuracy
+        return self.processes.count * loss.item(), accuracy
 
     def _meta_step(self, outer: int) -> tuple[float, float]:
         """One outer step; gradients are averaged over the meta-batch."""
         self.model.eval()  # The statistics stay frozen; "batch" networks set their own mode.
         settings = self.settings
         episodes = [episode.to(self.device) for episode in self.source.take(outer)]
-        losses: list[float] = []
-        accuracies: list[float] = []
-        for group in chunks(self.model, episodes):
-            found, right = query_loss(
+        totals = torch.zeros(2, dtype=torch.float64)  # of losses and accuracies
+        for group in chunks(self.model, self.processes.share(episodes)):
+            found, right = OUTER_LOSSES[settings.algorithm](
                 self.model,
                 group,
                 second_order=settings.inner.second_order
                 and outer >= settings.first_order_iterations,
                 step_weights=self._step_weights(outer),
             )
-            (found.sum() / settings.meta_batch).backward()
-            losses += found.tolist()
-            accuracies += right.tolist()
-        return sum(losses) / len(losses), sum(accuracies) / len(accuracies)
+            (found.sum() / len(episodes)).backward()
+            totals += torch.stack([found.detach(), right]).double().sum(dim=1).cpu()
+        loss, accuracy = (self.processes.add(totals) / len(episodes)).tolist()
+        return loss, accuracy
 
     def _step_weights(self, outer: int) -> list[float]:
         """Weights of the query losses after steps 1, 2, ...: even at first, later all on the last

@@ -1,4 +1,4 @@
-"""What several test files share: the real data set where it is at hand, and a real browser."""
+"""What several test files share: real data where it is at hand, a real browser, and an app."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page import DESK, PHONE, MakeVisitor, Profiles, Visitor
 from trainings import Clock
 
 from maml.data.characters import CharacterSet
@@ -91,3 +92,44 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
     return clock
+
+
+@pytest.fixture(scope="session")
+def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running app, whose log must hold no traceback in the end."""
+    from apps import quiet_app
+
+    with quiet_app(tmp_path_factory.mktemp("app")) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def profiles(browser: Any, app_url: str) -> Iterator[Profiles]:
+    """Browser profiles for that app."""
+    profiles = Profiles(browser, app_url)
+    yield profiles
+    profiles.close()
+
+
+@pytest.fixture
+def visitors(profiles: Profiles, app_url: str) -> Iterator[MakeVisitor]:
+    """Makes people, each with a browser profile of their own; no page may have an error."""
+    made: list[Visitor] = []
+
+    def make(*, touch: bool = False, path: str = "", **settings: Any) -> Visitor:
+        page = profiles.page(**{**(PHONE if touch else DESK), **settings})
+        visitor = Visitor(page, touch)
+        made.append(visitor)
+        return visitor.open(app_url + path)
+
+    yield make
+    errors = [error for visitor in made for error in visitor.errors]
+    for visitor in made:
+        profiles.take_back(visitor.page.context)
+    assert not errors
+
+
+@pytest.fixture(params=["mouse", "touch"])
+def visitor(request: pytest.FixtureRequest, visitors: MakeVisitor) -> Visitor:
+    """One person at a desk, and one with a phone, where the hand makes a difference."""
+    return visitors(touch=request.param == "touch")

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from maml.model import MetaNetwork, build_model
+from maml.model import MetaNetwork
+from maml.networks import build_model
 from maml.recipes import RECIPES
 from maml.sessions.document import Document, parse_document
 

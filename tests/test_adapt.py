@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from maml import CharacterSet, EpisodeShape, InnerLoop, SupportSet, adapt
-from maml.config import NetworkSettings
+from maml.config import Engine, NetworkSettings
 from maml.data.episodes import EpisodeSampler
 from maml.inner_loop import inner_loop
-from maml.model import MetaNetwork, SketchNet, build_model
+from maml.model import MetaNetwork
+from maml.networks import SketchNet, build_model
+from maml.prediction import Prediction, shares_of
 
 NAMES = ("sun", "moon", "star", "comet", "ring")
 
@@ -258,6 +260,41 @@ def test_inner_steps_are_plain_gradient_steps(small_alphabets: CharacterSet) -> 
     torch.testing.assert_close(learner.state_dict()["head.bias"], torch.zeros(5))
 
 
+@pytest.mark.parametrize("engine", ["batched", "higher"])
+@pytest.mark.parametrize("counts", [[2, 2, 2, 2, 2], [1, 4, 2, 1, 3]])
+def test_first_step_of_a_cosine_head_gives_the_normalised_class_means(
+    small_alphabets: CharacterSet, counts: list[int], engine: Engine
+) -> None:
+    settings = NetworkSettings("sketch", channels=4, head="cosine", head_scale=8.0)
+    loop = InnerLoop(steps=2, rate=1 / 8, learned_rates=True, engine=engine)
+    model = build_model(settings, loop, torch.Generator().manual_seed(2)).eval()
+    assert isinstance(model, SketchNet)
+    with torch.no_grad():
+        model.log_rates[:, :-1] = -50  # The body stands still, so that the answers are known too.
+    episode = EpisodeSampler(small_alphabets, torch.Generator().manual_seed(6)).sample(
+        EpisodeShape(5, 4, 1)
+    )
+    kept = torch.cat([4 * way + torch.arange(count) for way, count in enumerate(counts)])
+    images, labels = episode.support_images[kept], episode.support_labels[kept]
+    learner = adapt(model, SupportSet(images, labels, tuple("abcde")), steps=3)
+    vectors = model.embed(images).detach()
+    means = torch.stack([vectors[labels == way].mean(0) for way in range(5)])
+    rows = learner.at_step(0).state_dict()["head.weight"]
+    torch.testing.assert_close(rows, means.mean(0).expand(5, -1))
+    chance = learner.predict_path(episode.query_images)[0]
+    torch.testing.assert_close(chance, torch.full_like(chance, 0.2))
+    rows = learner.at_step(1).state_dict()["head.weight"]
+    torch.testing.assert_close(rows, functional.normalize(means, dim=1), rtol=1e-5, atol=1e-6)
+    # Later steps move the rows on, on the unit sphere.
+    later = learner.state_dict()["head.weight"]
+    assert float((later - rows).abs().max()) > 1e-3
+    torch.testing.assert_close(later.norm(dim=1), torch.ones(5))
+    with torch.no_grad():
+        logits = 8 * model.embed(episode.query_images) @ later.T
+    found = learner.predict(episode.query_images).probabilities
+    torch.testing.assert_close(found, logits.softmax(1), rtol=1e-3, atol=1e-4)
+
+
 def test_state_dict_is_the_adapted_network(small_alphabets: CharacterSet) -> None:
     """What is downloaded answers as the learner does."""
     model = network("sketch")
@@ -498,3 +535,66 @@ def test_records_are_frozen(small_alphabets: CharacterSet) -> None:
         learner.trajectory[0].loss = 0.0  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError):
         learner.predict(queries).names = ()  # type: ignore[misc]
+
+
+def test_answers_after_each_step(model: MetaNetwork, small_alphabets: CharacterSet) -> None:
+    """The path ends at the prediction; a network that cannot embed goes by its own doubt."""
+    support, queries = task(small_alphabets)
+    learner = adapt(model, support)
+    path, unknown = learner.answers_by_step(model.eval().features(queries))
+    assert unknown.shape == (learner.steps + 1, len(queries))
+    for step in range(learner.steps + 1):
+        prediction = learner.at_step(step).predict(queries)
+        torch.testing.assert_close(path[step], prediction.probabilities)
+        torch.testing.assert_close(unknown[step], prediction.unknown)
+    if not model.can_embed:
+        torch.testing.assert_close(unknown, 1 - learner.predict_path(queries).amax(dim=2))
+
+
+# One distribution --------------------------------------------------------------------------------
+
+
+def test_shares_by_hand() -> None:
+    answer = Prediction(
+        torch.tensor([[0.75, 0.25], [0.75, 0.25], [0.5, 0.5], [0.6, 0.4]]),
+        torch.tensor([0.8, 0.9, 0.5, 0.0]),
+        ("sun", "moon"),
+        0.8,
+    )
+    # Odds of 9 against the threshold's 4; odds of 1 against 4.
+    none = torch.tensor([0.75, 0.75 * 9 / 4, 0.5 / 4, 0.0])
+    wanted = torch.cat([answer.probabilities, none[:, None]], dim=1) / (1 + none[:, None])
+    torch.testing.assert_close(answer.shares, wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(answer.shares.sum(dim=1), torch.ones(4))
+    assert answer.winners[1:] == (None, "sun", "sun")
+    both = shares_of(answer.probabilities[None], answer.unknown[None], 0.8)
+    assert torch.equal(both[0], answer.shares)
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.5, 0.95])
+def test_none_of_these_is_largest_exactly_above_the_threshold(threshold: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = 3 * torch.randn(500, 4, generator=generator)
+    unknown = torch.rand(500, generator=generator)
+    answer = Prediction(logits.softmax(1), unknown, ("a", "b", "c", "d"), threshold)
+    assert [winner is None for winner in answer.winners] == (unknown > threshold).tolist()
+    assert {"a", "b", "c", "d"} == set(answer.winners) - {None}
+    torch.testing.assert_close(answer.shares.sum(dim=1), torch.ones(500))
+    # The ways keep their proportions, and more of `unknown` never means a smaller share.
+    shares = answer.shares[:, :-1] / answer.shares[:, :-1].sum(dim=1, keepdim=True)
+    torch.testing.assert_close(shares, answer.probabilities)
+    rising = shares_of(answer.probabilities[:1].expand(9, -1), torch.arange(9) / 8, threshold)
+    assert rising[:, -1].diff().min() >= 0
+    assert rising.isfinite().all()
+
+
+def test_shares_are_those_of_a_whole_prediction(
+    model: MetaNetwork, small_alphabets: CharacterSet
+) -> None:
+    support, queries = task(small_alphabets)
+    answer = adapt(model, support).predict(queries)
+    assert answer.shares.shape == (len(queries), 6)
+    torch.testing.assert_close(
+        answer.shares,
+        shares_of(answer.probabilities, answer.unknown, model.unknown_threshold),
+    )

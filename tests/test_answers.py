@@ -14,7 +14,8 @@ from drawings import BAR, CROSS, ROUND, TILTED, parsed, picture, untrained_netwo
 
 import maml
 from maml.demo.strings import worded
-from maml.model import MetaNetwork, build_model
+from maml.model import MetaNetwork
+from maml.networks import build_model
 from maml.recipes import RECIPES
 from maml.sessions.answers import LARGEST_QUERIES, adapt_and_classify, answer
 from maml.sessions.document import example_sets, parse_document
@@ -38,6 +39,11 @@ def test_the_answer_is_that_of_the_library(model: MetaNetwork) -> None:
     assert news["unknown"] == pytest.approx(float(expected.unknown[0]), abs=1e-4)
     assert news["path"][0] == pytest.approx([0.5, 0.5], abs=1e-4)
     assert news["path"][-1] == news["probabilities"]
+    assert news["shares"] == pytest.approx(expected.shares[0].tolist(), abs=1e-4)
+    assert news["shares_path"][-1] == news["shares"] and len(news["shares_path"]) == 2
+    for step, shares in enumerate(news["shares_path"]):
+        stepped = learner.at_step(step).predict(inks[1][None])
+        assert shares == pytest.approx(stepped.shares[0].tolist(), abs=1e-4)
     assert (news["revision"], news["symbols"]) == (7, [3, 8])
     assert [one["loss"] for one in news["trajectory"]] == pytest.approx(
         [one.loss / 2 for one in learner.trajectory], abs=1e-4
@@ -78,6 +84,8 @@ def test_none_of_these_is_decided_by_the_threshold(
         monkeypatch.setattr(type(model), "unknown_threshold", limit)
         news = answer(parsed(), session, model)
         assert (news["winner"], news["leader"]) == (winner, 8)
+        largest = news["shares"].index(max(news["shares"]))
+        assert [3, 8, None][largest] == winner and sum(news["shares"]) == pytest.approx(1)
         assert news["threshold"] == limit
 
 
@@ -204,6 +212,7 @@ def test_the_api_answers_each_query_as_the_page_would(
     for query, one in zip((BAR, ROUND), result["answers"][::2], strict=True):
         news = answer(parsed(symbols=SYMBOLS, query=query, steps=2), DrawSession(), model)
         assert one["probabilities"] == pytest.approx(news["probabilities"], abs=2e-4)
+        assert one["shares"] == pytest.approx(news["shares"], abs=2e-4)
         assert one["unknown"] == pytest.approx(news["unknown"], abs=2e-4)
     lowest, *_, highest = sorted(one["unknown"] for one in result["answers"])
     monkeypatch.setattr(type(model), "unknown_threshold", (lowest + highest) / 2)
@@ -234,3 +243,20 @@ def test_the_api_refuses_with_the_reason(
         adapt_and_classify(model, symbols, queries)
     assert reason in worded(refused.value.record, "en")
     assert len(adapt_and_classify(model, SYMBOLS, [{"strokes": BAR}] * 100)["answers"]) == 100
+
+
+def test_a_picture_is_asked_about_like_an_example(model: MetaNetwork) -> None:
+    asked = picture(TILTED, side=90)
+    news = answer(parsed(query=[], picture=asked), DrawSession(), model)
+    alone = [{"id": 1, "name": "It", "examples": [{"picture": asked}]}]
+    taught = answer(parsed(symbols=alone, unseen=[[1, 0]]), DrawSession(), model)
+    assert news["query_ink"] == taught["inks"][0]["ink"] and news["winner"] == 8
+    strokes_first = answer(parsed(query=ROUND, picture=asked), DrawSession(), model)
+    assert strokes_first["winner"] == 3
+    blank = answer(parsed(query=[], picture=picture([])), DrawSession(), model)
+    reason = {"code": "picture_blank"}
+    assert blank["problems"] == [{"code": "query_left_out", "reason": reason}]
+    assert "query_ink" not in blank and "shares" not in blank and len(blank["trajectory"]) == 2
+    assert worded(blank["problems"][0], "en").endswith("no line can be seen in the picture.")
+    with pytest.raises(Refusal, match="not_a_picture"):
+        parsed(query=[], picture="data:text/html,x")

@@ -10,7 +10,8 @@ import maml.bench
 from maml import InnerLoop
 from maml.bench import bench
 from maml.config import NetworkSettings
-from maml.model import MetaNetwork, build_model
+from maml.model import MetaNetwork
+from maml.networks import build_model
 
 
 def model(kind: str, ways: int = 5) -> MetaNetwork:

@@ -14,12 +14,21 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("maml.config", "maml.recipes"),
-    ("maml.drawing", "maml.batched", "maml.model", "maml.data"),
+    ("maml.config", "maml.plain", "maml.recipes"),
+    (
+        "maml.drawing",
+        "maml.batched",
+        "maml.model",
+        "maml.networks",
+        "maml.data",
+        "maml.hub",
+        "maml.parallel",
+    ),
     ("maml.checkpoint", "maml.learner_file", "maml.modules"),
     ("maml.inner_loop",),
-    ("maml.adapt",),
+    ("maml.adapt", "maml.prediction"),
     (
+        "maml.algorithms",
         "maml.calibrate",
         "maml.evaluate",
         "maml.outer_loop",
@@ -27,9 +36,10 @@ LAYERS = (
         "maml.pretraining",
         "maml.train",
     ),
-    ("maml.runs", "maml.bench", "maml.suite"),
+    ("maml.runs", "maml.trackers", "maml.bench", "maml.bench_training", "maml.suite"),
     ("maml.sessions",),
     ("maml.demo",),
+    ("maml.arguments",),
     ("maml.__main__", "app"),
 )
 """From the ground up: a module imports from its own layer or from lower ones."""
@@ -96,7 +106,7 @@ def test_only_plots_imports_matplotlib() -> None:
 
 def test_only_the_command_line_parses_arguments_and_prints() -> None:
     for parser in ("argparse", "optparse", "click", "typer"):
-        assert importers(parser) <= {"maml.__main__"}
+        assert importers(parser) <= {"maml.__main__", "maml.arguments"}
     programs = ("maml.__main__", *EXPORTED)
     assert {place for place in callers("print") if not place.startswith(programs)} == set()
 

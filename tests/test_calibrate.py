@@ -16,7 +16,7 @@ from maml.calibrate import FALSE_REJECTION_RATE, calibrate, out_of_set_features
 from maml.config import NetworkSettings
 from maml.data.episodes import EpisodeSampler
 from maml.evaluate import FeatureTable, adapt_task
-from maml.model import SketchNet, build_model
+from maml.networks import SketchNet, build_model
 
 
 def network(data: CharacterSet) -> SketchNet:
@@ -203,3 +203,33 @@ def test_out_of_set_queries_are_not_of_the_task_but_of_its_alphabet() -> None:
     shape = EpisodeShape(6, 1, 1, within_alphabet=True)
     found = out_of_set_features(sampler, Stem(), whole, 200, shape)  # type: ignore[arg-type]
     assert set(found.flatten().tolist()) == set(range(6, 12))
+
+
+def test_there_are_always_characters_outside_a_task(small_alphabets: CharacterSet) -> None:
+    """Tasks of all ten characters are left out."""
+    calibrate(network(small_alphabets), small_alphabets.choose(list(range(10))), seed=3, rounds=1)
+
+
+def test_temperature_is_of_the_answers_after_the_last_step(
+    small_alphabets: CharacterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, taken = network(small_alphabets), list[torch.Tensor]()
+    fit = maml.calibrate._fit_temperature
+
+    def noted(answered: list[Any]) -> torch.Tensor:
+        taken.append(answered[0][0])
+        return fit(answered)
+
+    monkeypatch.setattr(maml.calibrate, "_fit_temperature", noted)
+    calibrate(model, small_alphabets, seed=3, rounds=1)
+
+    plain = network(small_alphabets)  # without a temperature
+    shape = maml.calibrate._SHAPES[0]
+    sampler = EpisodeSampler(small_alphabets, torch.Generator().manual_seed(3))
+    features = FeatureTable(plain, small_alphabets)(*sampler.sample_rows(shape))
+    learner = adapt_task(plain, features[:, : shape.shots], 3)
+    queries = features[:, shape.shots :].flatten(0, 1)
+    expected = learner.predict_features(queries).probabilities
+    earlier = learner.at_step(2).predict_features(queries).probabilities
+    assert torch.allclose(taken[0].exp(), expected, atol=1e-6)
+    assert not torch.allclose(taken[0].exp(), earlier, atol=1e-3)

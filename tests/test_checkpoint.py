@@ -26,12 +26,14 @@ from maml.checkpoint import (
     BUNDLED,
     load_training,
     load_training_iteration,
+    read_tensors,
     save_model,
     save_training,
     write_atomically,
 )
 from maml.config import NetworkSettings
-from maml.model import MetaNetwork, SketchNet, build_model
+from maml.model import MetaNetwork
+from maml.networks import SketchNet, build_model
 
 LOOP = InnerLoop(steps=2, evaluation_steps=7, rate=0.3, learned_rates=True)
 
@@ -107,6 +109,18 @@ def test_bundled_weights_describe_themselves() -> None:
     assert BUNDLED.stat().st_size < 5_000_000
     assert isinstance(model, SketchNet)
     assert 0 < model.unknown_threshold < 1
+
+
+def test_the_weights_of_recipe_live_are_bundled_under_its_name() -> None:
+    model = load_pretrained("live")
+    assert model.settings.kind == model.provenance["recipe"] == "live"
+    data, split = model.provenance["data"], load_pretrained("flagship").provenance["data"]
+    assert data["held_out_of_training"] and data["split"] == "alphabets"
+    for part in ("training_alphabets", "evaluated_in_training_on"):  # no test alphabet among them
+        assert data[part] == split[part]
+    assert model.provenance["head"]["chosen_and_calibrated_on"] == data["evaluated_in_training_on"]
+    assert 0 < model.unknown_threshold < 1 and model.temperature(5, 1.0) != 1
+    assert (BUNDLED.parent / "live.safetensors").stat().st_size < 200_000
 
 
 def test_missing_bundled_weights_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +279,7 @@ def test_record_that_is_no_text(weights: Path) -> None:
     [
         ("nowhere/model.safetensors", "There is no weights file nowhere/model.safetensors"),
         (Path("nowhere"), "There is no weights file nowhere"),
-        ("flagship", "'flagship' is neither a file nor a Hub id; ids read 'owner/name'"),
+        ("flagships", "'flagships' is neither a file nor a Hub id; ids read 'owner/name'"),
         ("a/b/c", "'a/b/c' is neither a file nor a Hub id"),
         ("", "neither a file nor a Hub id|There is no weights file"),
         ("owner/na me", "Cannot get 'owner/na me' from the Hugging Face Hub"),
@@ -278,6 +292,19 @@ def test_sources_that_lead_nowhere(source: str | Path, message: str) -> None:
     assert isinstance(caught.value, ValueError)
 
 
+def test_deeply_nested_texts_are_refused_in_one_line(weights: Path, tmp_path: Path) -> None:
+    deep = "[" * 100_000
+    header, tensors = read_tensors(weights)
+    for key in ("network", "inner"):
+        path = tmp_path / f"{key}.safetensors"
+        path.write_bytes(safetensors.torch.save(tensors, metadata={**header, key: deep}))
+        with pytest.raises(CheckpointError, match="does not describe a network: it is nested too"):
+            load_pretrained(path)
+    path.with_suffix(".json").write_text(deep)
+    with pytest.raises(CheckpointError, match="not readable JSON: it is nested too deeply"):
+        load_pretrained(path)
+
+
 def test_folder_is_no_weights_file(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="There is no weights file"):
         load_pretrained(tmp_path)
@@ -287,18 +314,6 @@ def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match="Cannot get 'owner/name' from the Hugging Face Hub"):
         load_pretrained("owner/name@main")
-
-
-def test_hub_id_finds_file_and_record(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def download(name: str, file: str, revision: str | None = None) -> str:
-        asked.append((name, file, revision))
-        return str(weights.with_name(file))
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    assert load_pretrained("owner/name@v2").provenance["seed"] == 5
-    assert asked == [("owner/name", "model.safetensors", "v2"), ("owner/name", "model.json", "v2")]
 
 
 # The state of a run ------------------------------------------------------------------------------
@@ -369,10 +384,12 @@ def test_older_files_still_open(tmp_path: Path) -> None:
     def three_looks(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         plain = json.loads(metadata["network"])
         del plain["test_time_views"]
+        del plain["head"], plain["head_scale"]
         metadata["network"] = json.dumps({**plain, "looks": 3})
 
     rewrite(path, three_looks)
     assert load_pretrained(path).settings.test_time_views == 3
+    assert load_pretrained(path).settings.head == "linear"
 
     def learned_rates(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         metadata["inner"] = json.dumps({**json.loads(metadata["inner"]), "learned_rates": True})
@@ -420,19 +437,22 @@ from pathlib import Path
 import torch
 from maml.checkpoint import save_model, write_atomically
 from maml.config import InnerLoop, NetworkSettings
-from maml.model import build_model
+from maml.networks import build_model
 
-limit, folder = int(sys.argv[1]), Path(sys.argv[2])
+folder = Path(sys.argv[1])
 model = build_model(NetworkSettings("notebook", 4, 3), InnerLoop(), torch.Generator())
+before = {file.name: file.read_bytes() for file in folder.iterdir()}
 # From here on no file may grow past the limit, as on a disk that is full.
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-try:
-    save_model(folder / "model.safetensors", model, {"seed": 6, "padding": "x" * 40_000})
-except OSError as error:
-    print(error)
-else:
-    print("written")
+for limit in sys.argv[2:]:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+    try:
+        save_model(folder / "model.safetensors", model, {"seed": 6, "padding": "x" * 40_000})
+    except OSError as error:
+        print(error)
+    else:
+        print("written")
+    print({file.name: file.read_bytes() for file in folder.iterdir()} == before)
 """
 
 
@@ -441,15 +461,17 @@ def test_full_disk_leaves_the_old_files_whole(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_model(path, network(), {"seed": 5})
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    for limit, file in ((2_000, "model.safetensors"), (20_000, "model.json")):
-        child = subprocess.run(
-            [sys.executable, "-c", SMALL_DISK, str(limit), str(tmp_path)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert f"Cannot write {tmp_path / file}: File too large. Free space" in child.stdout
-        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    child = subprocess.run(
+        [sys.executable, "-c", SMALL_DISK, str(tmp_path), "2000", "20000"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    weights, untouched, record, untouched_again = child.stdout.splitlines()
+    assert f"Cannot write {path}: File too large. Free space" in weights
+    assert f"Cannot write {path.with_suffix('.json')}: File too large. Free space" in record
+    assert untouched == untouched_again == "True"
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
     assert load_pretrained(path).provenance["seed"] == 5
 
 

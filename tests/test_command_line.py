@@ -19,19 +19,23 @@ from PIL import Image, ImageDraw
 
 import maml.__main__ as program
 from maml import InnerLoop
+from maml.bench_training import StepTiming
+from maml.calibrate import calibrate
 from maml.checkpoint import save_model
-from maml.config import Framing, NetworkSettings
+from maml.config import EpisodeShape, Framing, NetworkSettings
 from maml.data.characters import CharacterSet
 from maml.data.synthetic import generate_alphabets
 from maml.data.words import CHOOSE_WORDS, TEST_WORDS
-from maml.model import build_model
+from maml.networks import build_model
 from maml.recipes import RECIPES
+
+# Drawing them takes longer than most of what is tested with them.
+small_alphabets_of = functools.cache(functools.partial(generate_alphabets, 4, 6, 10))
 
 
 @pytest.fixture(autouse=True)
 def small_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = functools.partial(generate_alphabets, 4, 6, 10)
-    monkeypatch.setattr(program, "load_generated", few)
+    monkeypatch.setattr(program, "load_generated", small_alphabets_of)
 
 
 @pytest.fixture(autouse=True)
@@ -143,30 +147,40 @@ def test_training_by_the_notebook_prints_its_lines(
 def test_training_prints_its_last_figure_as_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = RECIPES["quick"]
-    training = dataclasses.replace(quick.training, evaluation_tasks=2)
-    if training.pretraining is not None:
-        brief = dataclasses.replace(training.pretraining, episodes=2, ways=5)
-        training = dataclasses.replace(training, pretraining=brief)
-    small = NetworkSettings(channels=4)
+    live = RECIPES["live"]
+    training = dataclasses.replace(
+        live.training,
+        shapes=live.training.shapes[:1],
+        evaluation_tasks=2,
+        further_evaluations=(EpisodeShape(3, 1, 2),),
+        final_evaluation_tasks=3,
+    )
+    small = dataclasses.replace(live.network, channels=4)
     monkeypatch.setitem(
-        RECIPES, "quick", dataclasses.replace(quick, training=training, network=small)
+        RECIPES, "live", dataclasses.replace(live, training=training, network=small)
     )
     arguments = ["train", "--data", "synthetic", "--iterations", "2", "--seed", "3", "--json"]
-    arguments += ["--threads", "3"]
+    arguments += ["--threads", "3", "--hold-out", "1"]
+    monkeypatch.setattr("maml.train.calibrate", functools.partial(calibrate, rounds=1))
     assert program.main([*arguments, "--out", str(tmp_path / "run")]) == 0
     last = json.loads(capsys.readouterr().out)
-    assert last["iteration"] == training.total - training.iterations + 2
+    assert last["iteration"] == 2 and last["tasks"] == 3
+    assert [other["protocol"] for other in last["others"]] == ["3-way 1-shot"]
     assert 0 <= last["accuracy"] <= 1
     told = json.loads((tmp_path / "run" / "model.json").read_text())
     assert told["seed"] == 3
     assert told["made_with"]["threads"] == 3
     assert told["framing"] == "fit"
+    held_out = set(told["data"]["evaluated_in_training_on"])
+    assert told["data"]["held_out_of_training"] and len(held_out) == 1
+    assert not held_out & set(told["data"]["training_alphabets"])
+    trained = program.load_pretrained(tmp_path / "run" / "model.safetensors")
+    assert trained.unknown_threshold != 0.5  # calibrated on them
 
 
 def test_generated_alphabets_are_framed_as_the_recipe_wants() -> None:
     def characters(*words: str, framing: Framing = "fit") -> CharacterSet:
-        return program._characters(program._parser().parse_args(["data", *words]), framing)
+        return program._characters(program.parse(["data", *words]), framing)
 
     fitted = characters("--source", "generated")
     whole = characters("--source", "generated", framing="frame")
@@ -191,7 +205,9 @@ def test_evaluating_prints_figures(weights: str, capsys: pytest.CaptureFixture[s
     assert program.main([*base, *options]) == 0
     percent, interval = 100 * record["accuracy"], 100 * record["interval"]
     assert capsys.readouterr().out == (
-        f"3-way 2-shot: {percent:.2f} +- {interval:.2f} % (3 tasks, one query at a time)\n"
+        f"3-way 2-shot: {percent:.2f} +- {interval:.2f} % (3 tasks, one query at a time)"
+        f"; normalised prototypes {100 * record['prototypes']:.2f} %, difference "
+        f"{100 * record['gain_by_step'][-1][0]:+.2f} +- {100 * record['gain_by_step'][-1][1]:.2f}\n"
     )
     assert program.main([*base, "--ways", "20", "--within-alphabet", "--steps", "1"]) == 0
     assert capsys.readouterr().out.startswith("20-way 1-shot within one alphabet: ")
@@ -290,11 +306,16 @@ def test_adapting_to_folders_of_pictures(
         assert sum(shares.values()) == pytest.approx(1)
         assert max(shares, key=shares.get) == kind
         assert 0 <= record["unknown"] <= 1
+        assert len(record["shares"]) == 4
+        assert sum(record["shares"]) == pytest.approx(1)
+        largest = record["shares"].index(max(record["shares"]))
+        assert record["name"] == ["bar", "cross", "ring", None][largest]
         assert record["name"] in (kind, None)
     assert program.main(base) == 0
     lines = capsys.readouterr().out.splitlines()
     for line, record in zip(lines, records, strict=True):
-        shown = ", ".join(f"{k} {100 * v:.1f} %" for k, v in record["probabilities"].items())
+        named = zip(("bar", "cross", "ring", "None of these"), record["shares"], strict=True)
+        shown = ", ".join(f"{k} {100 * v:.1f} %" for k, v in named)
         assert line == f"{record['file']}: {record['name'] or 'None of these'} ({shown})"
 
 
@@ -341,6 +362,30 @@ def test_bench_prints_every_size(weights: str, capsys: pytest.CaptureFixture[str
     assert {tuple(row) for row in rows} == {("what", "median_ms", "p95_ms")}
 
 
+def test_training_is_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def timings(**options: object) -> Iterator[StepTiming]:
+        asked.append(options)
+        yield StepTiming("small", 4, 300.0, 100.0, 2.9, 31.6, None, 2e-14)
+
+    monkeypatch.setattr(program, "bench_training", timings)
+    assert program.main(["bench", "--training", "--repeats", "3", "--json"]) == 0
+    assert asked == [{"device": "cpu", "repeats": 3}]
+    record = json.loads(capsys.readouterr().out)
+    assert record["recipe"] == "small"
+    assert record["ratio"] == 2.9
+    assert record["batched_mb"] is None
+    assert program.main(["bench", "--training"]) == 0
+    assert capsys.readouterr().out == (
+        "small, meta-batch 4: 100.0 ms an outer step, 2.90 times as fast as higher's 300.0 ms; "
+        "peak memory unknown (higher 32 MB); gradients agree to 2e-14\n"
+    )
+    assert asked[1]["repeats"] == 7
+
+
 # Bad input ---------------------------------------------------------------------------------------
 
 
@@ -359,6 +404,7 @@ def test_bench_prints_every_size(weights: str, capsys: pytest.CaptureFixture[str
         ),
         (["train", "--out", "OUT", "--episodes", "5", "--recipe", "notebook"], "no pre-training"),
         (["train", "--out", "OUT", "--episodes", "0", "--recipe", "flagship"], "got 0"),
+        (["train", "--out", "OUT", "--hold-out", "16"], "validation alphabets must be .* got 16"),
         (["train", "--out", "OUT", "--set", "speed=9"], "SETTING=VALUE .* got 'speed=9'"),
         (["train", "--out", "OUT", "--set", "ways"], "takes a number, true or false; got ''"),
         (["train", "--out", "OUT", "--set", "ways=many"], "ways= takes a number.* got 'many'"),
@@ -398,6 +444,8 @@ def test_bench_prints_every_size(weights: str, capsys: pytest.CaptureFixture[str
         (["data", "--source", "generated", "--data", "nowhere"], "leave --data out"),
         (["data", "--source", "doodles"], "invalid choice: 'doodles'"),
         (["bench", "--weights", "nowhere.safetensors"], "There is no weights file"),
+        (["bench", "--training", "--weights", "x"], "leave --weights out; got 'x'"),
+        (["bench", "--training", "--repeats", "0"], "repeats must be a whole number"),
         (["adapt", "SYMBOLS"], "required: queries"),
         (["adapt", "nowhere", "PICTURE", "WEIGHTS"], "nowhere is not a folder"),
         (

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from maml import EpisodeShape, InnerLoop, MetaTraining
-from maml.config import LARGEST_SEED, NetworkSettings, Pretraining, Recipe, from_plain, to_plain
+from maml.config import LARGEST_SEED, NetworkSettings, Pretraining, Recipe
+from maml.plain import from_plain, to_plain
 from maml.recipes import RECIPES
 
 
@@ -38,6 +39,9 @@ from maml.recipes import RECIPES
         (NetworkSettings, {"channels": 1}, "channels must be a whole number from 2 to 512; got 1"),
         (NetworkSettings, {"channels": 513}, "channels must be .* to 512; got 513"),
         (NetworkSettings, {"ways": 21}, "ways must be a whole number from 2 to 20; got 21"),
+        (NetworkSettings, {"head": "dot"}, "head must be one of linear, cosine; got 'dot'"),
+        (NetworkSettings, {"kind": "notebook", "head": "cosine"}, "kind 'sketch' or 'live'; got"),
+        (NetworkSettings, {"head_scale": 0}, "head_scale must be a positive number .*; got 0"),
         (NetworkSettings, {"adaptable": 7}, "adaptable stages .* from 0 to 6; got 7"),
         (Pretraining, {"episodes": 0}, "pre-training episodes .*; got 0"),
         (Pretraining, {"episodes": 1, "ways": 1}, "pre-training ways .*; got 1"),
@@ -78,7 +82,7 @@ def test_values_out_of_range_are_refused(
 )
 def test_ill_recipes_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(RECIPES["quick"], **changes)
+        dataclasses.replace(RECIPES["live"], **changes)
 
 
 def test_limits_are_allowed() -> None:
@@ -86,7 +90,7 @@ def test_limits_are_allowed() -> None:
     InnerLoop(steps=100, evaluation_steps=0, rate=1)
     NetworkSettings("notebook", channels=1, ways=20, adaptable=0)
     MetaTraining(iterations=0, pretraining=Pretraining(1))
-    dataclasses.replace(RECIPES["quick"], seed=LARGEST_SEED)
+    dataclasses.replace(RECIPES["live"], seed=LARGEST_SEED)
 
 
 def test_derived_values() -> None:
@@ -143,11 +147,11 @@ def test_flagship_never_sees_the_test_alphabets() -> None:
 
 
 def test_recipes_know_their_names() -> None:
-    assert set(RECIPES) == {"notebook", "flagship", "quick"}
+    assert set(RECIPES) == {"notebook", "flagship", "live"}
     assert all(name == recipe.name and recipe.summary for name, recipe in RECIPES.items())
 
 
-@pytest.mark.parametrize("name", ["notebook", "flagship", "quick"])
+@pytest.mark.parametrize("name", ["notebook", "flagship", "live"])
 def test_recipes_survive_json(name: str) -> None:
     recipe = RECIPES[name]
     text = json.dumps(to_plain(recipe))

@@ -29,4 +29,4 @@ def test_what_is_no_number_is_none_for_its_stretch_alone() -> None:
     for step, value in enumerate((1.0, None, math.nan, 1.0, 2.0, 4.0), start=1):
         curve.add(step, value, 5.0)
     assert curve.points() == [[2, None, 5.0], [4, None, 5.0], [6, 3.0, 5.0]]
-    assert rounded(math.inf) is None and rounded(0.123456) == 0.1235
+    assert rounded(math.inf) is None and rounded(0.123456) == 0.123

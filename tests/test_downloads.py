@@ -84,21 +84,21 @@ def trained(folder: Path, number: int, name: str) -> Training:
 
 
 def test_the_figure_shows_every_run_and_names_its_data(tmp_path: Path) -> None:
-    trainings = [trained(tmp_path, 1, "notebook"), trained(tmp_path, 2, "quick")]
+    trainings = [trained(tmp_path, 1, "notebook"), trained(tmp_path, 2, "live")]
     assert downloads.figure(trainings).startswith(b"\x89PNG")
     texts = texts_of(downloads.figure(trainings, "svg"))
     assert {"Accuracy (%)", "Loss (nats)", "Step", "chance", "0", "100"} <= texts
-    for number, name in ((1, "notebook"), (2, "quick")):
+    for number, name in ((1, "notebook"), (2, "live (maml)")):
         for kind in ("training", "test"):
             start = f"Run {number}: {name} on generated alphabets"
             assert any(one.startswith(start) and f"{kind} tasks" in one for one in texts)
 
 
 def test_only_the_notebook_alone_is_cut_off_at_70_percent(tmp_path: Path) -> None:
-    notebook, quick = trained(tmp_path, 1, "notebook"), trained(tmp_path, 2, "quick")
+    notebook, live = trained(tmp_path, 1, "notebook"), trained(tmp_path, 2, "live")
     assert "20" not in texts_of(downloads.figure([notebook], "svg"))
-    assert "20" in texts_of(downloads.figure([notebook, quick], "svg"))
-    assert "20" in texts_of(downloads.figure([quick], "svg"))
+    assert "20" in texts_of(downloads.figure([notebook, live], "svg"))
+    assert "20" in texts_of(downloads.figure([live], "svg"))
 
 
 def test_the_command_names_every_change(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_the_checkpoints_readme_has_commands_that_work(tmp_path: Path) -> None:
     commands = re.findall(r"^    python (-m maml evaluate .*)$", readme, re.MULTILINE)
     assert len(commands) == 1
     done = subprocess.run(
-        [sys.executable, *shlex.split(commands[0]), "--tasks", "20", "--json"],
+        [sys.executable, *shlex.split(commands[0]), "--tasks", "5", "--json"],
         cwd=tmp_path / "zip",
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -21,7 +21,7 @@ from maml.sessions.document import (
     parse_document,
     parse_drawing,
 )
-from maml.sessions.draw_session import DrawSession, InkBudget
+from maml.sessions.draw_session import DrawSession, InkBudget, see_together
 from maml.sessions.export import pack_learner
 from maml.sessions.mixups import find_mixups
 from maml.sessions.refusal import Refusal
@@ -83,6 +83,22 @@ def looked(model: MetaNetwork, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(model, "features", counting)
     return counted
+
+
+def test_queries_of_several_visitors_are_embedded_in_one_pass(
+    model: MetaNetwork, looked: list[int]
+) -> None:
+    drawings = [parse_drawing({"strokes": strokes}, ()) for strokes in (CROSS, ROUND, BAR)]
+    sessions = [DrawSession() for _ in drawings]
+    see_together(model, list(zip(sessions, drawings, strict=True)))
+    assert looked == [3]
+    for session, drawing in zip(sessions, drawings, strict=True):
+        found = session.features(model, [drawing])
+        assert looked == [3]
+        torch.testing.assert_close(found, DrawSession().features(model, [drawing]))
+        looked.pop()
+    see_together(model, list(zip(sessions, drawings, strict=True)))
+    assert looked == [3]
 
 
 def test_a_new_example_costs_one_look_not_all(model: MetaNetwork, looked: list[int]) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from maml import CharacterSet, EpisodeShape, SupportSet
+from maml.data import augment
 from maml.data.augment import Distortion, distort, turn
 from maml.data.episodes import EpisodeSampler, as_ink_batch
 
@@ -310,6 +312,45 @@ def test_other_hands_change_drawings_within_reason(small_alphabets: CharacterSet
     assert 0.5 < float(ink.min()) < float(ink.max()) < 1.7
 
 
+def test_the_parts_of_a_distortion_are_torchs_own_operations() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(3, 2, 3, generator=generator)
+    grid = functional.affine_grid(maps, [3, 1, 28, 28], align_corners=False)
+    places = (augment._places(28) @ maps.mT).unflatten(1, (28, 28))
+    torch.testing.assert_close(places, grid, rtol=0, atol=1e-5)
+    waves = torch.randn(3, 2, 4, 4, generator=generator)
+    smooth = functional.interpolate(waves, size=(28, 28), mode="bicubic")
+    smoothing = augment._smoothing(28)
+    torch.testing.assert_close(smoothing @ waves @ smoothing.T, smooth, rtol=0, atol=1e-5)
+    ink = torch.randn(3, 28, 28, generator=generator)
+    assert torch.equal(
+        augment._highest(ink), functional.max_pool2d(ink[:, None], 3, stride=1, padding=1)[:, 0]
+    )
+
+
+@pytest.mark.parametrize("shape", [EpisodeShape(4, 1, 3), EpisodeShape(6, 2, 1, True)])
+def test_tasks_of_a_batch_are_tasks(small_alphabets: CharacterSet, shape: EpisodeShape) -> None:
+    def sampler() -> EpisodeSampler:
+        return EpisodeSampler(small_alphabets, torch.Generator().manual_seed(2))
+
+    plain, single = sampler().sample_batch(shape, 5), sampler()
+    for episode in plain:
+        alone = single.sample(shape)
+        for field in dataclasses.fields(episode):
+            assert torch.equal(getattr(episode, field.name), getattr(alone, field.name))
+    images = torch.from_numpy(small_alphabets.images).float() / 255
+    for episode in sampler().sample_batch(shape, 5, augment=True):
+        assert len(episode.support_images) == shape.ways * shape.shots
+        # Each picture is nearer to its own character, turned as it says, than to chance.
+        for slot, (character, kind) in enumerate(
+            zip(episode.characters, episode.turns, strict=True)
+        ):
+            turned = turn(images[character][None], kind[None])[0]
+            for picture in episode.query_images[episode.query_labels == slot]:
+                closest = (turned - picture).abs().mean((1, 2)).min()
+                assert float(closest) < 0.75 * float((turned.mean(0) + picture).mean())
+
+
 def test_each_liberty_of_a_hand_does_what_it_says() -> None:
     bar = torch.zeros(200, 28, 28)
     bar[:, 4:24, 13:15] = 1
@@ -441,6 +482,27 @@ def test_two_to_twenty_ways() -> None:
 def test_ill_fitting_support_sets_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         support(**changes)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        torch.rand(4, 28, 28).to_sparse(),
+        torch.rand(4, 28, 28, device="meta"),
+        torch.nested.nested_tensor([torch.rand(28, 28)], layout=torch.jagged),
+    ],
+    ids=["sparse", "without values", "nested"],
+)
+def test_tensors_that_hold_no_plain_values_are_refused(odd: torch.Tensor) -> None:
+    labels, names = torch.tensor([0, 0, 1, 1]), ["a", "b"]
+    with pytest.raises(ValueError, match="images must be a dense tensor.*; got"):
+        SupportSet(odd, labels, names)
+    with pytest.raises(ValueError, match="images must be a dense tensor"):
+        as_ink_batch(odd)
+    with pytest.raises(ValueError, match="pictures must be a dense tensor"):
+        SupportSet(odd, labels, names, ink=False)
+    with pytest.raises(ValueError, match="labels must be a dense tensor"):
+        SupportSet(torch.rand(4, 28, 28), odd, names)
 
 
 def test_rounding_outside_the_range_is_let_through() -> None:

@@ -22,7 +22,8 @@ from maml.evaluate import (
     evaluate_table,
     mean_and_interval,
 )
-from maml.model import MetaNetwork, build_model
+from maml.model import MetaNetwork
+from maml.networks import build_model
 
 SHAPE = EpisodeShape(ways=3, shots=2, queries=4)
 
@@ -85,6 +86,9 @@ def test_calibration_error_by_hand() -> None:
     # Errors of opposite sign in two bins do not cancel.
     both = calibration_error(np.array([0.2, 0.8]), np.array([True, False]))
     assert both == pytest.approx(0.8)
+    # The last bin is one of its own.
+    both = calibration_error(np.array([0.85, 0.95]), np.array([True, False]), bins=10)
+    assert both == pytest.approx((0.15 + 0.95) / 2)
 
 
 def test_perfect_learner() -> None:

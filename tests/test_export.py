@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import math
@@ -10,12 +11,15 @@ import os
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from drawings import BAR, CROSS, ROUND, TILTED, document, picture
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import maml
 from maml.model import MetaNetwork
@@ -44,21 +48,59 @@ def unpacked(packed: bytes, folder: Path) -> Path:
     return folder
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the exported program in a fresh process that lacks all that the zip does not ask for."""
-    left_out = ("gradio", "matplotlib", "huggingface_hub", "starlette", "pytest")
+@functools.cache
+def not_asked_for(required: str) -> list[str]:
+    """Modules that an environment with these requirements, and what they need, would lack."""
+    wanted = [Requirement(line) for line in required.splitlines()]
+    there: set[str] = set()
+    while wanted:
+        one = wanted.pop()
+        name = canonicalize_name(one.name)
+        if name in there or (one.marker and not one.marker.evaluate({"extra": ""})):
+            continue
+        there.add(name)
+        wanted += map(Requirement, metadata.distribution(name).requires or ())
+    return [
+        module
+        for module, owners in metadata.packages_distributions().items()
+        if not there & {canonicalize_name(owner) for owner in owners}
+    ]
+
+
+def run(folder: Path, *runs: list[str]) -> list[tuple[int, str, str]]:
+    """Run the exported program in a fresh process that lacks all that the zip does not ask for.
+
+    Args:
+        folder: the unpacked zip.
+        runs: the arguments of each run; one after the other, all in this process.
+
+    Returns:
+        The status, the output and the errors of each.
+    """
+    left_out = not_asked_for((folder / "requirements.txt").read_text())
+    assert {"gradio", "matplotlib", "huggingface_hub", "pydantic", "pytest"} <= set(left_out)
     code = (
-        f"import runpy, sys; sys.modules.update(dict.fromkeys({left_out!r}))\n"
-        f"sys.path[0] = {str(folder)!r}; sys.argv[0] = 'run.py'\n"
-        f"runpy.run_path({str(folder / 'run.py')!r}, run_name='__main__')"
+        f"import contextlib, io, json, runpy, sys\n"
+        f"sys.modules.update(dict.fromkeys({left_out!r}))\n"
+        f"sys.path[0] = {str(folder)!r}\n"
+        f"for arguments in json.loads(sys.argv[1]):\n"
+        f"    sys.argv, status = ['run.py', *arguments], 0\n"
+        f"    out, errors = io.StringIO(), io.StringIO()\n"
+        f"    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):\n"
+        f"        try: runpy.run_path({str(folder / 'run.py')!r}, run_name='__main__')\n"
+        f"        except SystemExit as ended: status = ended.code or 0\n"
+        f"    print(json.dumps([status, out.getvalue(), errors.getvalue()]))\n"
     )
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+    ran = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(runs)],
         cwd=folder.parent,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,
         text=True,
     )
+    assert ran.returncode == 0, ran.stderr
+    assert not ran.stderr
+    return [(one[0], one[1], one[2]) for one in map(json.loads, ran.stdout.splitlines())]
 
 
 def test_the_exported_network_answers_as_the_page_does(model: MetaNetwork, tmp_path: Path) -> None:
@@ -70,9 +112,9 @@ def test_the_exported_network_answers_as_the_page_does(model: MetaNetwork, tmp_p
     for name, strokes in QUERIES.items():
         url = picture(strokes, side=300, pen=8)
         (tmp_path / f"{name}.png").write_bytes(base64.b64decode(url.partition(",")[2]))
-    ran = run(folder, *(f"{name}.png" for name in QUERIES))
-    assert ran.returncode == 0, ran.stderr
-    printed = [json.loads(line) for line in ran.stdout.splitlines()]
+    ((status, out, errors),) = run(folder, [f"{name}.png" for name in QUERIES])
+    assert status == 0, errors
+    printed = [json.loads(line) for line in out.splitlines()]
     expected = adapt_and_classify(
         model,
         [{"name": one["name"], "examples": one["examples"]} for one in renamed[:2]],
@@ -85,6 +127,7 @@ def test_the_exported_network_answers_as_the_page_does(model: MetaNetwork, tmp_p
         shares = list(one["probabilities"].values())
         assert shares == pytest.approx(page["probabilities"], abs=1e-4)
         assert one["unknown"] == pytest.approx(page["unknown"], abs=1e-4)
+        assert one["shares"] == pytest.approx(page["shares"], abs=1e-4)
     assert [one["name"] for one in printed] == ["Cross ✚", "Disc", None]
 
 
@@ -93,15 +136,15 @@ def test_the_program_says_how_it_is_used_and_what_it_cannot_read(
 ) -> None:
     packed = pack_learner(parse_document(document()), DrawSession(), model)
     folder = unpacked(packed, tmp_path / "network")
-    bare, helped = run(folder), run(folder, "--help")
-    assert (bare.returncode, helped.returncode) == (2, 0)
-    assert "python run.py picture.png" in bare.stdout == helped.stdout
     (tmp_path / "no.png").write_text("hello")
     (tmp_path / "blank.png").write_bytes(base64.b64decode(picture([]).partition(",")[2]))
     (tmp_path / "bar.png").write_bytes(base64.b64decode(picture(BAR).partition(",")[2]))
-    ran = run(folder, "no.png", "gone.png", "blank.png", "bar.png")
-    assert ran.returncode == 1 and json.loads(ran.stdout)["file"] == "bar.png"
-    told = ran.stderr.splitlines()
+    pictures = ["no.png", "gone.png", "blank.png", "bar.png"]
+    bare, helped, (status, out, errors) = run(folder, [], ["--help"], pictures)
+    assert (bare[0], helped[0]) == (2, 0)
+    assert "python run.py picture.png" in bare[1] == helped[1]
+    assert status == 1 and json.loads(out)["file"] == "bar.png"
+    told = errors.splitlines()
     assert [line.partition(":")[0] for line in told] == ["no.png", "gone.png", "blank.png"]
 
 

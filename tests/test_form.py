@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
-from maml.config import EpisodeShape, Recipe, to_plain
-from maml.recipes import RECIPES
-from maml.sessions.form import SETTINGS, changes_of, recipe_of, values_of
+from maml.config import Algorithm, EpisodeShape, Pretraining, Recipe
+from maml.plain import to_plain
+from maml.recipes import RECIPES, live
+from maml.sessions.form import (
+    ALGORITHMS,
+    SETTINGS,
+    algorithm_of,
+    changes_of,
+    recipe_of,
+    recipes_of,
+    values_of,
+)
 
 OTHER: dict[str, Any] = {
     "ways": 7,
@@ -97,6 +107,12 @@ def test_a_setting_changes_what_it_says_and_nothing_else(name: str, key: str) ->
     expected = set(PLACES[key])
     if key == "ways" and base.network.kind == "notebook":
         expected.add("network.ways")
+    if PLACES[key] is TASKS and base.training.further_evaluations:
+        expected.add("training.further_evaluations")
+    if key == "evaluation_tasks" and base.training.final_evaluation_tasks:
+        expected.add("training.final_evaluation_tasks")
+    if key == "pretraining" and base.training.pretraining is None:
+        expected = {f"training.pretraining.{field.name}" for field in fields(Pretraining)}
     assert changed_places(base, recipe) == expected
     assert changes_of(recipe) == {key: other}
     assert values_of(recipe) == {**values, key: other}
@@ -112,11 +128,22 @@ def test_every_recipe_lies_within_the_ranges_of_the_page(name: str) -> None:
             assert setting.low <= values[setting.key] <= setting.high, setting.key
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_of_live_can_be_shown_and_changed(algorithm: Algorithm) -> None:
+    values = values_of(live(algorithm))
+    for setting in SETTINGS:
+        if setting.low is not None and setting.high is not None:
+            assert setting.low <= values[setting.key] <= setting.high, setting.key
+    (recipe,) = recipes_of("live", [algorithm], {**values, "seed": 9})
+    assert changes_of(recipe) == {"seed": 9} and algorithm_of(recipe) == algorithm
+
+
 def test_several_changes_at_once() -> None:
-    values = {**values_of(RECIPES["quick"]), "ways": 7, "shots": 2.0, "inner_rate": 1, "seed": 9}
-    recipe = recipe_of("quick", values)
-    assert recipe.training.shapes == (EpisodeShape(7, 2, 5),)
-    assert recipe.training.evaluation == EpisodeShape(7, 2, 5)
+    values = {**values_of(RECIPES["live"]), "ways": 7, "shots": 2.0, "inner_rate": 1, "seed": 9}
+    recipe = recipe_of("live", values)
+    assert recipe.training.shapes == (EpisodeShape(7, 2, 3),)
+    assert recipe.training.evaluation == EpisodeShape(7, 2, 3)
+    assert recipe.training.further_evaluations == ()
     assert changes_of(recipe) == {"ways": 7, "shots": 2, "inner_rate": 1.0, "seed": 9}
 
 
@@ -130,29 +157,29 @@ def test_the_flagship_keeps_its_mix_of_tasks_unless_another_shape_is_asked_for()
 
 
 def test_without_pretraining_episodes_there_is_no_pretraining() -> None:
-    values = {**values_of(RECIPES["quick"]), "pretraining": 0}
-    assert recipe_of("quick", values).training.pretraining is None
+    values = {**values_of(RECIPES["flagship"]), "pretraining": 0}
+    assert recipe_of("flagship", values).training.pretraining is None
 
 
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("quick", {"ways": 1}, "ways must be a whole number from 2 to 20; got 1"),
-        ("quick", {"ways": 21}, "ways must be a whole number from 2 to 20; got 21"),
-        ("quick", {"ways": 2.5}, "ways must be a whole number from 2 to 20; got 2.5"),
-        ("quick", {"ways": True}, "ways must be a whole number from 2 to 20; got True"),
-        ("quick", {"seed": True}, "seed must be a whole number from 0 to .*; got True"),
-        ("quick", {"seed": None}, "seed must be a whole number from 0 to .*; got None"),
-        ("quick", {"inner_rate": float("nan")}, "inner rate must be a number from .*; got nan"),
-        ("quick", {"cosine": "yes"}, "cosine must be on or off; got 'yes'"),
-        ("quick", {"shots": 10, "queries": 15}, "need 25 drawings of each character, .* are 20"),
-        ("quick", {"iterations": 0, "pretraining": 0}, "nothing to train"),
+        ("live", {"ways": 1}, "ways must be a whole number from 2 to 20; got 1"),
+        ("live", {"ways": 21}, "ways must be a whole number from 2 to 20; got 21"),
+        ("live", {"ways": 2.5}, "ways must be a whole number from 2 to 20; got 2.5"),
+        ("live", {"ways": True}, "ways must be a whole number from 2 to 20; got True"),
+        ("live", {"seed": True}, "seed must be a whole number from 0 to .*; got True"),
+        ("live", {"seed": None}, "seed must be a whole number from 0 to .*; got None"),
+        ("live", {"inner_rate": float("nan")}, "inner rate must be a number from .*; got nan"),
+        ("live", {"cosine": "yes"}, "cosine must be on or off; got 'yes'"),
+        ("live", {"shots": 10, "queries": 15}, "need 25 drawings of each character, .* are 20"),
+        ("live", {"iterations": 0, "pretraining": 0}, "nothing to train"),
         ("other", {}, "the recipe must be one of .*; got 'other'"),
     ],
 )
 def test_what_cannot_work_is_refused_before_it_starts(
     name: str, changes: dict[str, Any], message: str
 ) -> None:
-    values = {**values_of(RECIPES.get(name, RECIPES["quick"])), **changes}
+    values = {**values_of(RECIPES.get(name, RECIPES["live"])), **changes}
     with pytest.raises(ValueError, match=message):
         recipe_of(name, values)

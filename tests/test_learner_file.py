@@ -25,7 +25,7 @@ from maml.checkpoint import save_model
 from maml.config import InnerLoop, NetworkSettings
 from maml.data.episodes import EpisodeSampler
 from maml.learner_file import _digest
-from maml.model import build_model
+from maml.networks import build_model
 
 NAMES = ("Sonne ☀", "moon", "star")
 Parts = tuple[dict[str, str], dict[str, Tensor]]
@@ -68,6 +68,17 @@ def test_loaded_learner_answers_bit_for_bit(
     assert loaded.model.framing == "frame"
     before = loaded.at_step(1).predict(queries[:2])
     assert torch.equal(before.probabilities, made.at_step(1).predict(queries[:2]).probabilities)
+
+
+def test_a_learner_at_an_earlier_step_is_saved_as_it_is(
+    small_alphabets: CharacterSet, tmp_path: Path
+) -> None:
+    made = learner(small_alphabets, steps=4).at_step(1)
+    queries = torch.from_numpy(small_alphabets.images[::4, 0]).float() / 255
+    made.save(tmp_path / "symbols.safetensors")
+    loaded = AdaptedLearner.load(tmp_path / "symbols.safetensors")
+    assert len(loaded.predict_path(queries)) == 2
+    assert torch.equal(loaded.predict_path(queries), made.predict_path(queries))
 
 
 def test_shipped_weights_make_small_files(small_alphabets: CharacterSet, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 import torch
 from drawings import BAR, CROSS, ROUND, TILTED, parsed, picture, untrained_network
 
-from maml.model import MetaNetwork, build_model
+from maml.model import MetaNetwork
+from maml.networks import build_model
 from maml.recipes import RECIPES
 from maml.sessions import mixups
-from maml.sessions.document import Symbol
+from maml.sessions.document import Drawing, Symbol
 from maml.sessions.draw_session import DrawSession
 from maml.sessions.mixups import find_mixups
 from maml.sessions.refusal import Refusal
@@ -46,6 +48,22 @@ def test_the_check_names_the_pair_and_the_odd_drawing(model: MetaNetwork) -> Non
     assert (4, 2) in [(one["symbol"], one["drawing"]) for one in found["mistakes"]]
     assert found["right"] == 5 - len(found["mistakes"])
     assert found["oddest"]["probability"] < 0.5
+    # Bar has one drawing; the others have more.
+    assert found["wanting"] == {"symbol": 7, "drawings": 1, "fewest": True, "probability": None}
+
+
+def test_of_symbols_with_as_many_drawings_the_one_in_most_doubt_wants_another() -> None:
+    def wanting(*counts: int, taken: int = 0) -> dict[str, Any]:
+        drawing = Drawing(strokes=(((0.0, 0.0),),))
+        symbols = [Symbol(id, str(id), (drawing,) * count) for id, count in enumerate(counts, 1)]
+        own = {1: [0.9, 0.8], 2: [0.9, 0.2], 3: [0.6, 0.6]}
+        return mixups._wanting(symbols, own, Counter({taken: 0.7}))
+
+    least_sure = {"symbol": 2, "drawings": 2, "fewest": False, "probability": 0.55}
+    assert wanting(2, 2, 2) == least_sure
+    assert wanting(2, 3, 3)["symbol"] == 1 and wanting(2, 3, 3)["fewest"]
+    # What takes others' drawings for its own is in doubt too.
+    assert wanting(2, 2, 2, taken=3)["symbol"] == 3
 
 
 def test_each_drawing_in_turn_is_missing_from_what_is_learnt(

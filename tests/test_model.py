@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from maml import CharacterSet, InnerLoop, SupportSet, adapt
 from maml.config import NetworkSettings
-from maml.model import MetaNetwork, NotebookNet, SketchNet, build_model
+from maml.model import MetaNetwork
+from maml.networks import NotebookNet, SketchNet, build_model
 from maml.recipes import RECIPES
 
 LOOP = InnerLoop(steps=3, evaluation_steps=5, rate=0.1)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 import maml
 from maml.data.episodes import Episode
-from maml.train import query_loss
+from maml.outer_loop import query_loss
 
 WAYS = 3
 
@@ -176,7 +176,12 @@ def test_lone_queries_are_normalised_by_the_support_set(kind: str) -> None:
 def test_meta_training_learns(second_order: bool, norm: str) -> None:
     model = network("residual", norm, second_order=second_order)
     settings = maml.MetaTraining(
-        inner=model.inner, meta_batch=2, iterations=40, epoch=20, outer_rate=0.01
+        inner=model.inner,
+        meta_batch=2,
+        iterations=40,
+        epoch=20,
+        outer_rate=0.01,
+        evaluation_tasks=20,
     )
     before = maml.evaluate(model, tasks(seed=9), tasks=20)
     records = list(

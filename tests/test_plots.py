@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
+import maml
 from maml.adapt import AdaptationStep
-from maml.plots import ImageFormat, RunCurves, accuracy_figure, adaptation_figure, runs_figure
+from maml.plots import (
+    RUN_COLOURS,
+    ImageFormat,
+    RunCurves,
+    accuracy_figure,
+    adaptation_figure,
+    runs_figure,
+)
 
 BLUE, RED = (0x34, 0x8A, 0xBD), (0xA6, 0x06, 0x28)
 PAPER = (0xEE, 0xEE, 0xEE)
@@ -123,6 +133,16 @@ def test_a_figure_of_runs_names_everything_in_it() -> None:
     assert {"Run 1: training tasks", "Run 1: test tasks", "Run 2: test tasks"} <= texts
     assert {"pre-training", "meta-training"} <= texts
     assert {"0", "100"} <= texts
+
+
+def test_runs_have_the_train_tabs_colours() -> None:
+    style = (Path(maml.__file__).parent / "demo" / "assets" / "train_board.css").read_text()
+    light = style.partition(".dark")[0]
+    assert tuple(re.findall(r"--run-\d: (#[0-9a-f]{6})", light)) == RUN_COLOURS
+    curves = [run_curves(50), dataclasses.replace(run_curves(60), colour=RUN_COLOURS[4])]
+    content = runs_figure(curves, image_format="svg").decode()
+    drawn = {colour for colour in RUN_COLOURS if f"stroke: {colour}" in content}
+    assert drawn == {RUN_COLOURS[0], RUN_COLOURS[4]}
 
 
 def test_a_stage_that_was_not_reached_is_not_marked() -> None:

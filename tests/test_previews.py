@@ -16,7 +16,7 @@ from trainings import small_recipe
 
 from maml.config import EpisodeShape
 from maml.data.characters import CharacterSet
-from maml.model import build_model
+from maml.networks import build_model
 from maml.sessions import previews as module
 from maml.sessions.events import Preview, SolvedTask
 from maml.sessions.previews import PREVIEW_SECONDS, PREVIEW_SHARE, Previews

@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-from trainings import gone, small_recipe, start, wait_until
+from trainings import Listener, gone, small_recipe, start, wait_until
 
 from maml.runs import RunFolder
 from maml.sessions import events
 from maml.sessions.events import Command
-from maml.sessions.process import Job, TrainingProcess
+from maml.sessions.process import Job, TrainingProcess, start_program
+from maml.sessions.warm import WarmStart
+from maml.sessions.worker import PROCESS_NAME
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,24 +77,18 @@ def test_one_that_does_not_obey_is_ended_by_force(tmp_path: Path) -> None:
     process.tell(Command.STOP)  # nobody hears it, and nothing happens
 
 
-class Impostor(TrainingProcess):
-    """A process that runs another program than the worker."""
-
-    def command(self) -> list[str]:
-        script = (
-            "import sys, time\n"
-            "sys.stdin.readline()\n"
-            'print(\'{"kind": "saved", "iteration": 1}\', flush=True)\n'
-            "print('hello', flush=True)\n"
-            'print(\'{"kind": "saved", "iteration": 2}\', flush=True)\n'
-            "time.sleep(60)\n"
-        )
-        return [sys.executable, "-c", script]
-
-
 def test_a_process_that_speaks_another_language_is_ended(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "sys.stdin.readline()\n"
+        'print(\'{"kind": "saved", "iteration": 1}\', flush=True)\n'
+        "print('hello', flush=True)\n"
+        'print(\'{"kind": "saved", "iteration": 2}\', flush=True)\n'
+        "time.sleep(60)\n"
+    )
     heard: list[events.Event | events.ProcessEnded] = []
-    process = Impostor(Job(small_recipe(1), "generated", tmp_path), heard.append)
+    impostor = start_program([sys.executable, "-c", script])
+    process = TrainingProcess(Job(small_recipe(1), "generated", tmp_path), heard.append, impostor)
     assert process.wait(10)
     wait_until(lambda: heard and isinstance(heard[-1], events.ProcessEnded), 10)
     saved, ended = heard
@@ -116,3 +112,33 @@ def test_the_app_starts_it_quickly(tmp_path: Path) -> None:
     assert time.monotonic() - began < 1
     process.kill()
     assert process.wait(5)
+
+
+def test_a_program_that_waits_takes_the_next_job_and_no_other(tmp_path: Path) -> None:
+    warm, listener = WarmStart(), Listener()
+    warm.prepare()
+    waiting = warm._program
+    warm.prepare()
+    assert waiting is not None and warm._program is waiting, "one is enough"
+    process = warm.launch(Job(small_recipe(100_000), "generated", tmp_path / "a"), listener)
+    listener.wait_for_step(1)
+    assert process.pid == waiting.pid
+    if Path("/proc").is_dir():
+        assert Path(f"/proc/{process.pid}/comm").read_text().strip() == PROCESS_NAME
+    process.kill()
+    # One that has ended meanwhile is replaced.
+    warm.prepare()
+    spare = warm._program
+    assert spare is not None and spare.pid != process.pid
+    spare.kill()
+    spare.wait()
+    other = warm.launch(Job(small_recipe(1), "generated", tmp_path / "b"), listener)
+    assert other.pid != spare.pid
+    other.kill()
+    assert process.wait(5) and other.wait(5)
+    warm.prepare()
+    last = warm._program
+    warm.close()
+    assert last is not None and gone(last.pid)
+    warm.prepare()
+    assert warm._program is None

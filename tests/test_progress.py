@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from trainings import Clock, small_recipe
 
+from maml.config import Pretraining
 from maml.recipes import RECIPES
 from maml.runs import RunFolder
 from maml.sessions import events
 from maml.sessions.progress import BROKEN, OVER, RESUMABLE, RunProgress, State
+from maml.sessions.stages import caption_of, stages_of
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def step(iteration: int, accuracy: float = 0.5, loss: float | None = 1.0) -> eve
 
 
 def preview(iteration: int, *accuracies: float) -> events.Preview:
-    return events.Preview(iteration, "5-way 3-shot", 12, accuracies, ())
+    return events.Preview(iteration, "5-way 3-shot", 12, accuracies, (), 0.3)
 
 
 def write_records(folder: RunFolder, records: list[dict[str, Any]]) -> None:
@@ -129,15 +132,24 @@ def test_only_what_has_steps_left_can_be_resumed(progress: RunProgress) -> None:
     assert resumable == [False, True, False]
 
 
-def test_curves_and_tests_are_those_of_the_events(progress: RunProgress) -> None:
+def test_curves_and_tests_are_those_of_the_events(progress: RunProgress, clock: Clock) -> None:
+    progress.take(events.Begun(0, 1))
+    clock.now += 3
     progress.take(step(1, 0.25, 2.0))
+    progress.take(events.Paused(1))
+    clock.now += 50
+    progress.take(events.Continued(1))
+    clock.now += 2
     progress.take(step(2, 0.5, None))
-    progress.take(events.Evaluated(2, 0.45, 0.1, 1.25, "line"))
+    clock.now += 4
+    progress.take(events.Evaluated(2, 0.45, 0.1, None, "line", {"20-way 1-shot": 0.25}))
     progress.take(events.Evaluated(2, 0.45, 0.1, None, "line"))
     curves = progress.curves()
-    assert curves["train"] == [[1, 25.0, 2.0], [2, 50.0, None]]
-    assert curves["test"] == [[2, 45.0, 1.25], [2, 45.0, None]]
-    assert curves["chance"] == 20
+    assert curves["train"] == [[1, 25.0, 2.0, 3.0], [2, 50.0, None, 9.0]], "a rest is no work"
+    assert curves["test"] == 2 * [[2, 45.0, None, 9.0]]
+    assert curves["others"] == {"20-way 1-shot": [[2, 25.0, 9.0]]}
+    assert curves["protocol"] == "5-way 3-shot" and curves["chances"] == {"5-way 3-shot": 20}
+    assert curves["stages"] == [{"name": "meta", "last": 100}]
     assert progress.accuracy == 0.45 and progress.live()["lines"] == ["line", "line"]
     json.dumps({**progress.live(), **curves}, allow_nan=False)
 
@@ -151,6 +163,7 @@ def test_a_resumed_run_keeps_its_curve_and_takes_lost_steps_again(progress: RunP
         progress.folder,
         [
             *({"iteration": k, "mode": "train", "acc": k, "loss": 0.5} for k in range(1, 11)),
+            {"iteration": 0, "mode": "test", "acc": 20.0, "loss": 1.5, "others": {"20-way": 5.0}},
             {"iteration": 10, "mode": "test", "acc": 33.0, "loss": float("nan")},
             *({"iteration": k, "mode": "train", "acc": k, "loss": 0.5} for k in range(11, 13)),
         ],
@@ -161,22 +174,52 @@ def test_a_resumed_run_keeps_its_curve_and_takes_lost_steps_again(progress: RunP
     # The evaluation after the last step that is kept is made again.
     progress.take(events.Begun(10, 1))
     assert progress.iteration == 10
-    assert progress.curves()["train"] == [[k, float(k), 0.5] for k in range(1, 11)]
-    assert progress.curves()["test"] == []
+    assert [point[:3] for point in progress.curves()["train"]] == [
+        [k, float(k), 0.5] for k in range(1, 11)
+    ]
+    assert [point[:3] for point in progress.curves()["test"]] == [[0, 20.0, 1.5]]
+    assert [point[:2] for point in progress.curves()["others"]["20-way"]] == [[0, 5.0]]
     progress.take(events.Evaluated(10, 0.33, 0.1, None, "line"))
     progress.take(step(11))
-    assert progress.curves()["test"] == [[10, 33.0, None]]
+    assert [point[:3] for point in progress.curves()["test"]][1:] == [[10, 33.0, None]]
     assert [point[0] for point in progress.curves()["train"]] == list(range(1, 12))
 
 
-def test_the_first_and_the_latest_preview_are_kept(progress: RunProgress) -> None:
-    assert progress.live()["steps"] is None and progress.preview is None
-    for event in (preview(1, 0.2, 0.3), preview(5, 0.3, 0.6), preview(9, 0.4, 0.9)):
-        progress.take(event)
-    live = progress.live()
-    assert live["first_steps"] == {"iteration": 1, "by_step": (0.2, 0.3)}
-    assert live["steps"] == {"iteration": 9, "by_step": (0.4, 0.9)}
-    assert progress.preview == preview(9, 0.4, 0.9)
+def test_the_untrained_start_chosen_moments_and_the_latest_preview_are_kept(
+    progress: RunProgress,
+) -> None:
+    assert progress.curves()["moments"] == [] and progress.preview is None
+    kept = []
+    for iteration in (0, 1, 4, 5, 8, 11, 20, 24, 25, 49, 60, 70):
+        progress.take(preview(iteration, 0.2, 0.5))
+        kept.append([one["iteration"] for one in progress.curves()["moments"]])
+    assert kept[0] == [0] and kept[1] == [0, 1] and kept[3] == [0, 4, 5]
+    assert kept[-1] == [0, 4, 8, 20, 25, 60, 70]
+    latest = progress.curves()["moments"][-1]
+    assert latest == {"iteration": 70, "by_step": (0.2, 0.5), "prototypes": 0.3}
+
+
+def test_captions_follow_the_run() -> None:
+    flagship, live = RECIPES["flagship"].training, RECIPES["live"].training
+    episodes = flagship.pretraining_episodes
+    for training, iteration, caption in (
+        (live, 0, "untrained"),
+        (live, 1, "start_one"),
+        (live, 1400, "anil"),
+        (live, 2800, "decay"),
+        (live, 4200, "finished"),
+        (flagship, 0, "pretraining"),
+        (flagship, episodes, "first_order"),
+        (flagship, episodes + 100, "multi_step"),
+        (flagship, episodes + 200, "maml"),
+        (flagship, episodes + 400, "decay"),
+        (RECIPES["notebook"].training, 1, "start"),
+    ):
+        assert caption_of(training, iteration) == f"caption_{caption}"
+    assert [(span.name, span.last) for span in stages_of(flagship)] == [
+        ("pretraining", episodes),
+        ("meta", episodes + 500),
+    ]
 
 
 def test_pace_and_time_left(progress: RunProgress, clock: Clock) -> None:
@@ -227,7 +270,9 @@ def test_the_time_stands_still_when_a_run_has_ended(progress: RunProgress, clock
 
 
 def test_the_time_left_of_a_stage_is_that_of_the_stage(tmp_path: Path, clock: Clock) -> None:
-    progress = RunProgress(RECIPES["quick"], RunFolder(tmp_path))
+    base = RECIPES["flagship"]
+    training = replace(base.training, pretraining=Pretraining(250), iterations=600)
+    progress = RunProgress(replace(base, training=training), RunFolder(tmp_path))
     progress.begin()
     for iteration in range(1, 51):
         clock.now += 0.1
@@ -240,7 +285,7 @@ def test_the_time_left_of_a_stage_is_that_of_the_stage(tmp_path: Path, clock: Cl
 
 def test_chance_is_that_of_the_test_tasks(tmp_path: Path) -> None:
     progress = RunProgress(RECIPES["flagship"], RunFolder(tmp_path))
-    assert progress.curves()["chance"] == 5
+    assert progress.curves()["chances"] == {"20-way 1-shot within one alphabet": 5}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 import maml
 from maml import CharacterSet, EpisodeShape, InnerLoop, MetaTraining
 from maml.config import NetworkSettings
-from maml.model import build_model
+from maml.networks import build_model
 
 
 def strokes(kind: str, shift: float = 0.0) -> list[np.ndarray]:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from run_program import SMALL, brief_calibration
+from run_program import small_alphabets as alphabets_of
+from safetensors.torch import save_file
+from test_checkpoint import parts
 
 import maml.runs
+import maml.train
 from maml import (
     CharacterSet,
     EpisodeShape,
@@ -24,10 +33,21 @@ from maml import (
     MetaTraining,
     load_pretrained,
 )
-from maml.checkpoint import load_training_iteration
-from maml.config import NetworkSettings, Recipe, from_plain
+from maml.checkpoint import load_training_iteration, save_training
+from maml.config import NetworkSettings, Pretraining, Recipe
+from maml.data.synthetic import generate_alphabets
+from maml.networks import build_model
+from maml.plain import from_plain
 from maml.recipes import RECIPES
-from maml.runs import RunFolder, TrainingRun, log_record, notebook_line
+from maml.runs import (
+    RunFolder,
+    TrainingRun,
+    commit_of_code,
+    leave_a_core,
+    log_record,
+    notebook_line,
+    recipe_of_run,
+)
 
 STEP = MetaStep("meta", 9, 300, 8 / 300, 0.987, 0.6917, 0.094)
 RESULT = EvaluationResult("5-way 3-shot", 0.921, 0.01, 420, 0.2517, (0.2, 0.921), 0.1, True, 300)
@@ -84,6 +104,63 @@ def test_lines_are_the_notebooks() -> None:
              if notebook_line(dataclasses.replace(STEP, iteration=n), training)]  # fmt: skip
     assert shown == [1, 5, 9, 13]
     assert notebook_line(RESULT, training) == "[Epoch 1.00] Test Loss: 0.25 | Acc: 92.10"
+
+
+def test_further_results_stand_in_the_record() -> None:
+    assert "others" not in log_record(RESULT, 1.0)
+    other = dataclasses.replace(RESULT, protocol="20-way 1-shot", accuracy=0.5)
+    record = log_record(dataclasses.replace(RESULT, others=(other,)), 1.0)
+    assert record["acc"] == pytest.approx(92.1) and record["others"] == {"20-way 1-shot": 50.0}
+
+
+def test_a_run_knows_its_recipe(tmp_path: Path, small_alphabets: CharacterSet) -> None:
+    """Also one by the settings of an earlier version, whose state names none that came later."""
+    live = RECIPES["live"]
+    former = Recipe(
+        name="former",
+        summary="",
+        framing="fit",
+        network=NetworkSettings("sketch", channels=4),
+        training=MetaTraining(
+            shapes=(EpisodeShape(5, 1, 5),), iterations=3, epoch=2, evaluation_tasks=2,
+            pretraining=Pretraining(1, ways=4, drawings=3), augment=True,
+        ),
+        seed=7,
+    )  # fmt: skip
+    for recipe, name in ((replace(live, seed=5), "live"), (former, "unnamed")):
+        folder = RunFolder(tmp_path / name)
+        model = build_model(recipe.network, recipe.training.inner, torch.Generator())
+        generator = torch.Generator().manual_seed(recipe.seed).get_state()
+        save_training(folder.state, model, {}, generator, 0, recipe.training)
+        found = recipe_of_run(folder)
+        assert replace(found, name="", summary="") == replace(recipe, name="", summary="")
+        assert found.name == name
+    run = TrainingRun(tmp_path / "former", former, small_alphabets)
+    records = run.records()
+    kept = [next(records) for _ in range(3)]
+    records.close()
+    tensors, metadata = parts(run.folder.state)
+    settings = json.loads(metadata["settings"])
+    for later in (
+        "balanced",
+        "further_evaluations",
+        "final_evaluation_tasks",
+        "evaluate_untrained",
+    ):
+        del settings[later]
+    save_file(tensors, run.folder.state, {**metadata, "settings": json.dumps(settings)})
+    found = recipe_of_run(run.folder)
+    resumed = TrainingRun(run.folder.path, found, small_alphabets, resume=True)
+    rest = list(resumed.records())
+    whole = list(TrainingRun(tmp_path / "whole", former, small_alphabets).records())
+    assert [without_time(one) for one in kept + rest] == [without_time(one) for one in whole]
+    (run.folder.state).write_bytes(b"no state")
+    with pytest.raises(ValueError, match="is not a whole safetensors file"):
+        recipe_of_run(run.folder)
+
+
+def without_time(record: MetaStep | EvaluationResult) -> MetaStep | EvaluationResult:
+    return replace(record, seconds=0) if isinstance(record, MetaStep) else record
 
 
 def test_line_cut_short_by_a_crash_is_passed_over(tmp_path: Path) -> None:
@@ -151,8 +228,11 @@ def test_folder_holds_records_state_and_weights(
         "interval": last.interval,
         "tasks": 2,
         "transductive": False,
+        "others": [],
     }
     assert told["made_with"]["torch"] == torch.__version__
+    assert told["made_with"]["hours"] == 0.0
+    assert told["commit"] == commit_of_code()
 
 
 def test_folder_of_another_run_is_left_alone(small_alphabets: CharacterSet, tmp_path: Path) -> None:
@@ -205,13 +285,20 @@ def test_weights_can_be_written_in_the_course_of_a_run(
     records.close()
 
 
+@pytest.fixture(scope="module")
+def whole(small_alphabets: CharacterSet, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of the tiny recipe, left in peace."""
+    folder = RunFolder(tmp_path_factory.mktemp("whole") / "run")
+    run(folder, small_alphabets, recipe())
+    return folder
+
+
 @pytest.mark.parametrize("taken", range(1, 7))
 def test_stopped_run_continues_with_the_next_step(
-    taken: int, small_alphabets: CharacterSet, tmp_path: Path
+    taken: int, small_alphabets: CharacterSet, tmp_path: Path, whole: RunFolder
 ) -> None:
     """Stopped after each of its records in turn, between a step and its evaluation too."""
-    whole, folder = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped")
-    run(whole, small_alphabets, recipe())
+    folder = RunFolder(tmp_path / "stopped")
     training = TrainingRun(folder.path, recipe(), small_alphabets)
     records = training.records()
     for _ in range(taken):
@@ -233,10 +320,9 @@ def test_stopped_run_continues_with_the_next_step(
 
 
 def test_resuming_where_nothing_was_kept_starts_over(
-    small_alphabets: CharacterSet, tmp_path: Path
+    small_alphabets: CharacterSet, tmp_path: Path, whole: RunFolder
 ) -> None:
-    whole, folder = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "broken")
-    run(whole, small_alphabets, recipe())
+    folder = RunFolder(tmp_path / "broken")
     records = TrainingRun(folder.path, recipe(), small_alphabets).records()
     next(records)
     records.close()
@@ -268,38 +354,29 @@ def test_time_at_work_leaves_pauses_out() -> None:
 
 # kill -9 -----------------------------------------------------------------------------------------
 
-# The real command line on smaller data, and on recipes that end sooner.
-PROGRAM = """
-import dataclasses, functools, sys
-import maml.__main__ as program
-import maml.runs
-from maml.calibrate import calibrate
-from maml.config import EpisodeShape, NetworkSettings, Pretraining
-from maml.recipes import RECIPES
-from maml.data.synthetic import generate_alphabets
 
-maml.train.calibrate = functools.partial(calibrate, rounds=1)
-program.load_generated = functools.partial(generate_alphabets, 4, 6, 10)
-for name, recipe in list(RECIPES.items()):
-    changes = dict(evaluation_tasks=2, epoch=4)
-    if name == "flagship":
-        changes.update(
-            validation=1, evaluation=EpisodeShape(3, 1, 2),
-            shapes=(EpisodeShape(4, 1, 2), EpisodeShape(3, 2, 2, within_alphabet=True)),
-            first_order_iterations=2, multi_step_iterations=4,
-            pretraining=Pretraining(5, ways=5, drawings=3, precision="bfloat16"),
-        )
-        recipe = dataclasses.replace(recipe, network=NetworkSettings(channels=4))
-    training = dataclasses.replace(recipe.training, **changes)
-    RECIPES[name] = dataclasses.replace(recipe, training=training)
-sys.exit(program.main())
-"""
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 def command(folder: Path, name: str, *more: str) -> list[str]:
+    """The real command line on recipes that end soon."""
     lengths = ["--iterations", "9"] + (["--episodes", "5"] if name == "flagship" else [])
-    return [sys.executable, "-c", PROGRAM, "train", "--recipe", name, "--data", "generated",
+    program = Path(__file__).with_name("run_program.py")
+    return [sys.executable, str(program), "train", "--recipe", name, "--data", "generated",
             "--out", str(folder), "--save-every", "0", *lengths, *more]  # fmt: skip
+
+
+def train_here(folder: RunFolder, name: str, resume: bool = False) -> None:
+    """The same training in this process, to its end."""
+    threads = torch.get_num_threads()
+    leave_a_core()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(maml.train, "calibrate", brief_calibration)
+            data = alphabets_of(framing=SMALL[name].framing)
+            run(folder, data, SMALL[name], resume=resume)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(("name", "lines"), [("notebook", 4), ("flagship", 3)])
@@ -308,7 +385,7 @@ def test_killed_run_that_is_resumed_is_the_unbroken_run(
 ) -> None:
     """Killed in the outer loop, and in pre-training of 5 steps, which the resumed run ends."""
     folder = RunFolder(tmp_path / "killed")
-    child = subprocess.Popen(command(folder.path, name), stdout=subprocess.DEVNULL)
+    child = subprocess.Popen(command(folder.path, name), env=ENVIRONMENT, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 300
         while len(folder.records()) < lines:
@@ -321,7 +398,11 @@ def test_killed_run_that_is_resumed_is_the_unbroken_run(
     assert not folder.weights.exists()
     whole = unbroken[name]
     assert lines <= len(folder.records()) < len(whole.records())
-    subprocess.run(command(folder.path, name, "--resume"), check=True, stdout=subprocess.DEVNULL)
+    if name == "notebook":
+        words = command(folder.path, name, "--resume")
+        subprocess.run(words, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+    else:
+        train_here(folder, name, resume=True)
     assert figures(folder) == figures(whole)
     model, other = load_pretrained(folder.weights), load_pretrained(whole.weights)
     for key, value in other.state_dict().items():
@@ -333,11 +414,8 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     """The same runs, left in peace."""
     names = ("notebook", "flagship")
     folders = {name: RunFolder(tmp_path_factory.mktemp(name) / "run") for name in names}
-    children = [
-        subprocess.Popen(command(folder.path, name), stdout=subprocess.DEVNULL)
-        for name, folder in folders.items()
-    ]
-    assert [child.wait() for child in children] == [0, 0]
+    for name, folder in folders.items():
+        train_here(folder, name)
     assert [record["mode"] for record in folders["flagship"].records()] == [
         *["pretraining"] * 5, "test", *["train"] * 4, "test", *["train"] * 4, "test",
         "train", "test",
@@ -352,6 +430,7 @@ def test_asked_to_end_it_saves_and_ends_with_a_line(
     folder = RunFolder(tmp_path / "stopped")
     child = subprocess.Popen(
         [*command(folder.path, "notebook"), "--save-every", "1000"],
+        env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -365,7 +444,60 @@ def test_asked_to_end_it_saves_and_ends_with_a_line(
     assert errors == "maml: stopped\n"
     assert load_training_iteration(folder.state) == folder.records()[-1]["iteration"]
     assert not folder.weights.exists()
-    subprocess.run(
-        command(folder.path, "notebook", "--resume"), check=True, stdout=subprocess.DEVNULL
-    )
+    train_here(folder, "notebook", resume=True)
     assert figures(folder) == figures(unbroken["notebook"])
+
+
+def test_a_record_is_written_down_before_it_is_seen(
+    small_alphabets: CharacterSet, tmp_path: Path
+) -> None:
+    training = TrainingRun(tmp_path, recipe(), small_alphabets)
+    with closing(training.records()) as records:
+        for number, record in enumerate(records, start=1):
+            written = training.folder.records()
+            assert len(written) == number
+            assert written[-1]["iteration"] == record.iteration
+
+
+def test_the_commit_is_that_of_the_checkout() -> None:
+    root = Path(__file__).parents[1]
+    asked = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
+    done = subprocess.run(asked, capture_output=True, text=True)
+    top, _, head = done.stdout.strip().partition("\n")
+    in_checkout = done.returncode == 0 and Path(top).resolve() == root.resolve()
+    assert commit_of_code().rstrip("+") == (head if in_checkout else "unknown")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains_on_a_gpu(name: str, tmp_path: Path) -> None:
+    whole = RECIPES[name]
+    pretraining = whole.training.pretraining and replace(whole.training.pretraining, episodes=2)
+    training = replace(
+        whole.training,
+        iterations=3,
+        epoch=3,
+        evaluation_tasks=2,
+        final_evaluation_tasks=0,
+        split="alphabets",
+        validation=0,
+        pretraining=pretraining,
+    )
+    data = generate_alphabets(alphabets=8, characters=20, drawings=12)
+    run = TrainingRun(tmp_path, replace(whole, training=training), data, device="cuda")
+    assert all(math.isfinite(record.loss) for record in run.records())
+    assert next(run.model.parameters()).device.type == "cuda"
+    assert load_pretrained(run.folder.weights).settings == whole.network
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds to no core")
+def test_a_core_is_left_to_visitors(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    try:
+        for cores, wanted in (({0, 1, 2}, 2), ({0}, 1), (set(range(64)), 4)):
+            monkeypatch.setattr(os, "sched_getaffinity", lambda process, cores=cores: cores)
+            torch.set_num_threads(4)
+            leave_a_core()
+            assert torch.get_num_threads() == wanted
+    finally:
+        torch.set_num_threads(threads)

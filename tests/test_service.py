@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import io
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,36 @@ def test_a_question_is_answered(server: Server) -> None:
     assert news["winner"] == 2 and news["probabilities"][1] > 0.5
 
 
+def test_pages_that_ask_at_the_same_time_get_each_its_own_answer(server: Server) -> None:
+    drawn = {"cup": CUP, "cross": CROSS, "left": CUP[0][:1], "refused": "no drawing"}
+    asked = [(f"person-{number}-" * 4, name) for number in range(8) for name in drawn]
+
+    def ask(person: tuple[str, str]) -> tuple[int, Any]:
+        token, name = person
+        return server.ask(document(query=drawn[name]), f"{token}-{name}")
+
+    with ThreadPoolExecutor(len(asked)) as people:
+        answers = list(people.map(ask, asked))
+    alone = {name: server.ask(document(query=drawn[name]), f"alone-{name}-" * 4) for name in drawn}
+    for (_, name), (status, news) in zip(asked, answers, strict=True):
+        assert status == alone[name][0]
+        if status == 200:
+            assert news["shares"] == pytest.approx(alone[name][1]["shares"], abs=1e-4)
+    assert alone["refused"][0] == 400 and alone["cup"][1]["shares"] != alone["cross"][1]["shares"]
+
+
+def test_starting_points_are_compared(server: Server) -> None:
+    question = {"visitor": TOKEN, "document": document(revision=7, steps=2)}
+    status, body = server.post("/sketchpad/compare", question)
+    compared = json.loads(body)
+    assert status == 200 and compared["revision"] == 7
+    assert [one["name"] for one in compared["starts"]] == ["untrained", "live", "shipped"]
+    _, news = server.ask(document(revision=7, steps=2))
+    assert compared["starts"][2]["shares_path"] == news["shares_path"]
+    status, body = server.post("/sketchpad/compare", {**question, "visitor": "me"})
+    assert status == 400 and json.loads(body)["problems"] == [{"code": "no_visitor"}]
+
+
 def test_a_question_that_has_been_overtaken_gets_no_answer(server: Server) -> None:
     assert server.ask(document(revision=5), "overtaken-" * 3)[0] == 200
     assert server.ask(document(revision=4), "overtaken-" * 3) == (204, None)
@@ -164,6 +196,7 @@ import torch
 torch.set_num_threads(1)
 from maml.demo import build_demo
 from maml.demo.sketchpad import Sketchpad
+from maml.sessions.settings import ServerSettings
 
 def census():
     gc.collect()
@@ -171,7 +204,7 @@ def census():
     with open("/proc/self/statm") as file:
         return pads, int(file.read().split()[1]) * 4096
 
-demo = build_demo()
+demo = build_demo(ServerSettings.from_environment())
 _, url, _ = demo.launch(prevent_thread_lock=True, server_port=int(sys.argv[1]), quiet=True)
 question = json.loads(sys.argv[2])
 server = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
@@ -252,10 +285,12 @@ def test_a_drawing_that_was_sent_is_named_by_its_number(server: Server) -> None:
 
 
 def test_two_thousand_questions_leave_no_component_and_no_memory_behind() -> None:
-    question = {"visitor": TOKEN, "document": document()}
+    # By a small network, for what is left behind is not the network's.
+    question = {"visitor": TOKEN, "document": document(steps=1)}
     run = subprocess.run(
         [sys.executable, "-c", _MANY_ASKS, str(free_port()), json.dumps(question)],
         cwd=ROOT,
+        env={**os.environ, "MAML_WEIGHTS": str(ROOT / "weights" / "live.safetensors")},
         capture_output=True,
         text=True,
         timeout=300,
@@ -346,10 +381,14 @@ def test_others_are_answered_while_large_bodies_arrive(server: Server) -> None:
 def test_the_largest_document_passes(server: Server) -> None:
     drawing = {"strokes": [[[k % 1000, (7 * k) % 1000] for k in range(1500)]]}
     symbols = [{"name": f"symbol {k}", "examples": [drawing] * 20, "pad": []} for k in range(20)]
-    asked = document(symbols=symbols, query=[])
-    assert 6_000_000 < len(json.dumps(asked)) < QUESTION.size
-    status, news = server.ask(asked, "the-largest-" * 3)
-    assert status == 200 and len(news["symbols"]) == 20
+    for revision in range(1, 10):
+        asked = document(symbols=symbols, query=[], revision=revision)
+        assert 6_000_000 < len(json.dumps(asked)) < QUESTION.size
+        status, news = server.ask(asked, "the-largest-" * 3)
+        assert status == 200
+        if not news["waiting"]:  # a slow machine does not make all ink for the first question
+            break
+    assert len(news["symbols"]) == 20
 
 
 @pytest.mark.parametrize(

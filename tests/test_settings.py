@@ -32,7 +32,11 @@ def test_variables_are_read(tmp_path: Path) -> None:
         GRADIO_SERVER_NAME="127.0.0.1",
         GRADIO_SERVER_PORT="7861",
         GRADIO_ROOT_PATH="/sketch",
-    ) == ServerSettings("someone/weights@main", 2, 2.5, 5.0, tmp_path / "new" / "runs", 2)
+        MAML_RUNS_MEGABYTES="50",
+        MAML_MCP="1",
+    ) == ServerSettings(
+        "someone/weights@main", 2, 2.5, 5.0, tmp_path / "new" / "runs", 2, 50, mcp=True
+    )
     assert (tmp_path / "new" / "runs").is_dir()
 
 
@@ -54,6 +58,8 @@ def test_variables_are_read(tmp_path: Path) -> None:
         ("MAML_GRACE_SECONDS", "long", "must be a number of seconds above 0"),
         ("MAML_GRACE_SECONDS", "0", "must be a number of seconds above 0"),
         ("MAML_PROXIES", "many", "must be a whole number from 0 to 10"),
+        ("MAML_RUNS_MEGABYTES", "9", "must be a whole number from 10"),
+        ("MAML_MCP", "yes", "must be 1 or 0"),
         ("MAML_RUNS", "/etc/passwd", "must be a folder that can be written to"),
         ("MAML_RUNS", "/etc/passwd/runs", "must be a folder that can be written to"),
         ("GRADIO_TEMP_DIR", "/proc/none", "must be a folder that can be written to"),
@@ -96,3 +102,10 @@ def test_leftovers_of_dead_processes_are_removed_and_others_are_not(tmp_path: Pa
     assert living.path.exists() and another.path.exists()
     living.remove()
     another.remove()
+
+
+def test_a_setting_that_needs_a_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not read(MAML_MCP="0").mcp
+    with pytest.raises(SettingError, match="MAML_MCP needs the package mcp: pip install"):
+        read(MAML_MCP="1")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,10 @@ from torch.nn import functional
 from maml import CharacterSet, EpisodeShape, InnerLoop, SupportSet, adapt, evaluate, suite
 from maml.config import NetworkSettings
 from maml.data.episodes import EpisodeSampler
+from maml.data.quickdraw import load_quickdraw
 from maml.data.synthetic import generate_alphabets
-from maml.evaluate import FeatureTable
-from maml.model import SketchNet, build_model
+from maml.evaluate import FeatureTable, evaluate_table
+from maml.networks import SketchNet, build_model
 from maml.suite import Measurement, specialist
 
 
@@ -29,7 +32,7 @@ def model() -> SketchNet:
 
 @pytest.fixture(scope="module")
 def characters() -> CharacterSet:
-    return generate_alphabets(alphabets=2, characters=12, drawings=12, seed=3)
+    return generate_alphabets(alphabets=2, characters=12, drawings=15, seed=3)
 
 
 def test_a_figure_is_a_row_of_a_table() -> None:
@@ -58,21 +61,35 @@ def test_baselines_are_asked_the_very_tasks_of_the_evaluation(
 ) -> None:
     shape, tasks = EpisodeShape(4, 3, 2), 5
     pixels = suite._blurred(characters)
-    baselines = suite._baselines(FeatureTable(model, characters), pixels, shape, tasks)
+    table = FeatureTable(model, characters)
+    result = evaluate_table(table, shape, tasks, steps=2)
     sampler = EpisodeSampler(characters, torch.Generator().manual_seed(0))
-    hits = {"pixel nearest neighbour": 0, "prototypes": 0}
+    near, means, steps = [], [], []  # accuracies of each task
     for _ in range(tasks):
         episode = sampler.sample(shape)
         support, queries = (
             model.embed(part).detach() for part in (episode.support_images, episode.query_images)
         )
-        means = functional.normalize(support.view(4, 3, -1).mean(dim=1), dim=-1)
-        hits["prototypes"] += int(((queries @ means.T).argmax(1) == episode.query_labels).sum())
-        near = (blurred(episode.query_images) @ blurred(episode.support_images).T).argmax(1) // 3
-        hits["pixel nearest neighbour"] += int((near == episode.query_labels).sum())
-    asked = tasks * 4 * 2
-    assert baselines == {name: pytest.approx(100 * count / asked) for name, count in hits.items()}
-    assert baselines["pixel nearest neighbour"] > 50
+        prototypes = functional.normalize(support.view(4, 3, -1).mean(dim=1), dim=-1)
+        nearest = (blurred(episode.query_images) @ blurred(episode.support_images).T).argmax(1) // 3
+        support_set = SupportSet(episode.support_images, episode.support_labels, "abcd")
+        path = adapt(model, support_set, steps=2).predict_path(episode.query_images).argmax(2)
+        near.append(float((nearest == episode.query_labels).float().mean()))
+        means.append(
+            float(((queries @ prototypes.T).argmax(1) == episode.query_labels).float().mean())
+        )
+        steps.append((path == episode.query_labels).float().mean(1).numpy())
+    pixel = suite._pixel_accuracy(table, pixels, shape, tasks)
+    assert pixel == pytest.approx(100 * np.mean(near))
+    assert pixel > 50
+    assert result.prototypes == pytest.approx(np.mean(means))
+    assert min(means) < max(means) <= 1
+    for step, (gain, half) in enumerate(result.gain_by_step):
+        gains = np.array([path[step] for path in steps]) - np.array(means)
+        assert gain == pytest.approx(np.mean(gains), abs=1e-6)
+        assert half == pytest.approx(1.96 * np.std(gains, ddof=1) / tasks**0.5, abs=1e-6)
+    assert len(result.gain_by_step) == 3
+    assert evaluate_table(table, shape, tasks, prototypes=False).prototypes is None
 
 
 def blurred(images: torch.Tensor) -> torch.Tensor:
@@ -136,12 +153,35 @@ def test_answers_of_an_untrained_network_depend_on_no_order_either(
     assert all(row.value < 1e-5 for row in rows)
 
 
+def test_doodles_are_those_of_the_test_words(model: SketchNet, quickdraw_dir: Path) -> None:
+    doodles = load_quickdraw(quickdraw_dir)
+    *rows, area, error, _, _ = suite._doodles(model, doodles, tasks=3)
+    shapes = ["5-way 1-shot", "5-way 5-shot", "5-way 10-shot", "20-way 1-shot", "20-way 5-shot"]
+    assert [row.measure for row in rows] == [f"{shape}, doodles" for shape in shapes]
+    words = doodles.split("doodles", "test")
+    for row, shape in zip(rows, shapes, strict=True):
+        ways, shots = (int(number) for number in re.findall(r"\d+", shape))
+        wanted = evaluate(model, words, EpisodeShape(ways, shots, 5), tasks=3)
+        assert row.value == pytest.approx(100 * wanted.accuracy)
+        assert row.baselines["above prototypes"] == pytest.approx(100 * wanted.gain_by_step[-1][0])
+    assert area.measure == "5-way 5-shot, doodles, none of these, AUROC"
+    assert error.measure.startswith("5-way 5-shot, doodles, half of the queries out of set")
+
+
 def test_out_of_set_queries_are_scored_higher_than_known_drawings(
     model: SketchNet,
 ) -> None:
     data = generate_alphabets(alphabets=3, characters=12, drawings=12, seed=9)
-    rows = list(suite._unknown(FeatureTable(model, data), tasks=20))
+    every = list(suite._unknown(FeatureTable(model, data), tasks=20))
+    rows, calibration = every[::2], every[1::2]
     assert [row.unit for row in rows] == [""] * 3
+    for row, error in zip(rows, calibration, strict=True):
+        assert error.measure.endswith("calibration error of the shares")
+        # By the largest share, known drawings are named or refused as the threshold says.
+        refused, accepted = row.baselines.values()
+        right = error.baselines["largest share is right"] / 100
+        assert 0 < right <= 1 - (refused + accepted) / 2 + 1e-6
+        assert 0 < error.value < 60
     assert rows[0].value > max(rows[1].value, rows[2].value) > 0.5  # of more examples
     for first, second in pairwise(rows):
         assert set(first.baselines) == set(second.baselines)

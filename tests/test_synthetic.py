@@ -140,3 +140,9 @@ def test_numbers_that_make_no_alphabet(numbers: dict[str, Any], message: str) ->
 def test_unknown_framing() -> None:
     with pytest.raises(ValueError, match="Unknown framing 'crop'"):
         generate_alphabets(1, 1, 1, framing="crop")  # type: ignore[arg-type]
+
+
+def test_a_set_of_characters_is_shown_in_one_line(small_alphabets: CharacterSet) -> None:
+    shown = "CharacterSet('generated alphabets': 24 characters of 4 alphabets, 10 drawings each)"
+    assert repr(small_alphabets) == shown
+    assert "of 1 alphabet," in repr(small_alphabets.choose(range(6)))

@@ -20,6 +20,7 @@ from test_checkpoint import parts
 from torch import Tensor
 from torch.nn import functional
 
+import maml.algorithms
 import maml.train
 from maml import (
     CharacterSet,
@@ -34,15 +35,26 @@ from maml.calibrate import calibrate
 from maml.checkpoint import CheckpointError
 from maml.config import LARGEST_SEED, Engine, NetworkSettings, Pretraining
 from maml.data.episodes import Episode, EpisodeSampler
-from maml.model import LiveNet, MetaNetwork, NotebookNet, SketchNet, build_model
-from maml.train import meta_train, query_loss, training_parts
+from maml.model import MetaNetwork
+from maml.networks import LiveNet, NotebookNet, SketchNet, build_model
+from maml.outer_loop import query_loss
+from maml.train import meta_train, training_parts
 
 SHAPE = EpisodeShape(ways=3, shots=2, queries=3)
 
 
 def network(kind: str, *, seed: int = 5, adaptable: int = 1, **inner: Any) -> MetaNetwork:
-    """A tiny network in float64, its statistics and head off their starting values."""
-    settings = NetworkSettings(kind, channels=3, ways=3, adaptable=adaptable)  # type: ignore[arg-type]
+    """A tiny network in float64, its statistics and head off their starting values; a kind such as
+    "sketch, cosine" has that head."""
+    kind, _, head = kind.partition(", ")
+    settings = NetworkSettings(
+        kind,  # type: ignore[arg-type]
+        channels=3,
+        ways=3,
+        adaptable=adaptable,
+        head=head or "linear",  # type: ignore[arg-type]
+        head_scale=2.5,
+    )
     rate = 0.4 if kind == "notebook" else 3.0
     loop = InnerLoop(steps=3, rate=rate, learned_rates=kind != "notebook", **inner)
     generator = torch.Generator().manual_seed(seed)
@@ -101,8 +113,7 @@ def sketch_logits(values: dict[str, Tensor], images: Tensor) -> Tensor:
     x = x.flatten(1) @ values["stages.4.0.weight"].T
     x = (x - values["stages.4.1.running_mean"]) / (values["stages.4.1.running_var"] + 1e-5).sqrt()
     x = x * values["stages.5.scale"] + values["stages.5.shift"]
-    x = x / x.norm(dim=1, keepdim=True)
-    return x @ values["head.weight"].T + values["head.bias"]
+    return head_logits(values, x)
 
 
 def live_logits(values: dict[str, Tensor], images: Tensor) -> Tensor:
@@ -115,8 +126,13 @@ def live_logits(values: dict[str, Tensor], images: Tensor) -> Tensor:
             values[f"stages.{stage}.1.{name}"][:, None, None] for name in ("weight", "bias")
         )
         x = ((x - mean) / (variance + 1e-5).sqrt() * scale + shift).clamp(min=0)
-    x = x.flatten(1)
+    return head_logits(values, x.flatten(1))
+
+
+def head_logits(values: dict[str, Tensor], x: Tensor) -> Tensor:
     x = x / x.norm(dim=1, keepdim=True)
+    if "head.bias" not in values:  # the cosine head
+        return 2.5 * x @ values["head.weight"].T
     return x @ values["head.weight"].T + values["head.bias"]
 
 
@@ -130,15 +146,25 @@ def reference_path(
         rates = [[torch.tensor(model.inner.rate)] * len(adapting)] * steps
     else:
         logits_of = live_logits if isinstance(model, LiveNet) else sketch_logits
-        values["head.weight"] = values["head_start"].repeat(3, 1)
-        values["head.bias"] = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+        cosine = model.settings.head == "cosine"
+        if cosine:
+            values["head.weight"] = torch.eye(model.dimensions, dtype=torch.float64)
+            vectors = logits_of(values, episode.support_images) / 2.5
+            means = [vectors[episode.support_labels == way].mean(0) for way in range(3)]
+            # The start is given to the inner loop: no inner gradient goes back through it.
+            values = {name: tensor * 1 for name, tensor in values.items()}
+            values["head.weight"] = ((means[0] + means[1] + means[2]) / 3).repeat(3, 1)
+        else:
+            values["head.weight"] = values["head_start"].repeat(3, 1)
+            values["head.bias"] = torch.zeros(3, dtype=torch.float64, requires_grad=True)
         cut = (4 if isinstance(model, LiveNet) else 6) - model.settings.adaptable
         stages = [n for n, _ in model.named_parameters() if n.startswith("stages.")]
         adapting = [n for n in stages if int(n.split(".")[1]) >= cut]
-        adapting += ["head.weight", "head.bias"]
+        body = len(adapting)
+        adapting += ["head.weight"] if cosine else ["head.weight", "head.bias"]
         rates = [list(row.exp()) for row in values["log_rates"]]
         if isinstance(model, LiveNet):  # The body's gradient is a mean over the three classes.
-            rates = [[*(rate / 3 for rate in row[:-2]), *row[-2:]] for row in rates]
+            rates = [[*(rate / 3 for rate in row[:body]), *row[body:]] for row in rates]
     path = [values]
     for step in range(steps):
         logits = logits_of(path[-1], episode.support_images)
@@ -157,6 +183,9 @@ def reference_path(
             adapting, fast, gradients, rates[step], strict=True
         ):
             stepped[name] = tensor - rate * gradient
+        if "head.weight" in stepped and "head.bias" not in stepped:
+            rows = stepped["head.weight"]
+            stepped["head.weight"] = rows / rows.square().sum(dim=1, keepdim=True).sqrt()
         path.append(stepped)
     return path, logits_of
 
@@ -203,7 +232,7 @@ def assert_alike(found: dict[str, Tensor], wanted: dict[str, Tensor], tolerance:
 
 MODELS = [
     ("notebook", 1), ("sketch", 1), ("sketch", 2), ("sketch", 6), ("live", 2), ("live", 4),
-    ("sketch", 0), ("live", 0),
+    ("sketch", 0), ("live", 0), ("sketch, cosine", 0), ("sketch, cosine", 2), ("live, cosine", 4),
 ]  # fmt: skip
 WEIGHTS = [0.0, 0.0, 1.0]
 MULTI_STEP = [0.2, 0.3, 0.5]
@@ -226,7 +255,7 @@ def test_meta_gradient_is_that_of_an_independent_maml(
     assert_alike(found, wanted, 1e-8)
 
 
-@pytest.mark.parametrize(("kind", "adaptable"), MODELS[:6])
+@pytest.mark.parametrize(("kind", "adaptable"), [*MODELS[:6], *MODELS[-2:]])
 def test_meta_gradient_is_the_slope_of_the_query_loss(
     small_alphabets: CharacterSet, kind: str, adaptable: int
 ) -> None:
@@ -325,8 +354,7 @@ def test_outer_step_takes_the_mean_gradient_of_the_meta_batch(
         training_parts(small_alphabets, training)[0], torch.Generator().manual_seed(3)
     )
     losses, accuracies = [], []
-    for _ in range(3):
-        episode = sampler.sample(SHAPE, augment=True)
+    for episode in sampler.sample_batch(SHAPE, 3, augment=True):
         loss, accuracy = query_loss(twin, [episode], second_order=True, step_weights=[0, 1])
         loss.sum().backward()
         losses.append(loss.item())
@@ -506,7 +534,7 @@ def test_schedule_of_orders_and_of_step_weights(
         )
         return query_loss(model, episodes, **options)
 
-    monkeypatch.setattr(maml.train, "query_loss", spy)
+    monkeypatch.setattr(maml.algorithms, "query_loss", spy)
     training = settings(
         shapes=(SHAPE, EpisodeShape(4, 1, 2)),
         meta_batch=1,
@@ -620,6 +648,70 @@ def test_evaluations_of_a_run_are_what_evaluate_says(
     )
     assert last == dataclasses.replace(again, iteration=2)
     assert last.transductive == transductive
+
+
+def test_the_untrained_network_is_evaluated_before_the_first_step(
+    small_alphabets: CharacterSet, tmp_path: Path
+) -> None:
+    training = settings(iterations=3, epoch=2, evaluate_untrained=True)
+    state = tmp_path / "state.safetensors"
+    records = run(fresh(training), small_alphabets, training, seed=3, checkpoint=state)
+    tests = [record for record in records if isinstance(record, EvaluationResult)]
+    assert records[0] is tests[0]
+    assert [record.iteration for record in tests] == [0, 2, 3]
+    held_out = training_parts(small_alphabets, training)[1]
+    untrained = evaluate(
+        fresh(training), held_out, SHAPE, training.evaluation_tasks, seed=4, prototypes=False
+    )
+    assert tests[0] == untrained
+    # Not once more in the middle, nor after the last step.
+    again = run(fresh(training), small_alphabets, training, seed=3, checkpoint=state, resume=True)
+    assert again == records[-1:]
+
+
+def test_an_evaluation_measures_further_shapes_and_more_tasks_at_the_end(
+    small_alphabets: CharacterSet,
+) -> None:
+    further = EpisodeShape(5, 1, 2)
+    training = settings(
+        iterations=4,
+        epoch=2,
+        evaluation_tasks=8,
+        further_evaluations=(further,),
+        final_evaluation_tasks=11,
+    )
+    model = fresh(training)
+    tests = [
+        record
+        for record in run(model, small_alphabets, training, seed=3)
+        if isinstance(record, EvaluationResult)
+    ]
+    assert [(test.tasks, test.others[0].tasks) for test in tests] == [(8, 2), (11, 11)]
+    held_out = training_parts(small_alphabets, training)[1]
+    expected = evaluate(model, held_out, further, 11, seed=4, prototypes=False)
+    assert tests[-1].others == (dataclasses.replace(expected, iteration=4),)
+    with pytest.raises(ValueError, match="The test characters do not serve these settings: 13 way"):
+        training = settings(further_evaluations=(EpisodeShape(13, 1, 1),))
+        run(fresh(training), small_alphabets, training)
+
+
+def test_balanced_shapes_have_about_as_many_drawings_in_each_outer_step(
+    small_alphabets: CharacterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = EpisodeShape(3, 1, 3), EpisodeShape(6, 1, 3), EpisodeShape(3, 5, 3)
+    training = settings(shapes=shapes, meta_batch=4, balanced=True, iterations=3)
+    assert [training.tasks_of(shape) for shape in shapes] == [4, 2, 2]
+    assert dataclasses.replace(training, balanced=False).tasks_of(shapes[1]) == 4
+    assert dataclasses.replace(training, meta_batch=1).tasks_of(shapes[1]) == 1
+    counts, loss = [], query_loss
+
+    def spy(model: MetaNetwork, episodes: list[Episode], **named: Any) -> Any:
+        counts.append(len(episodes))
+        return loss(model, episodes, **named)
+
+    monkeypatch.setattr(maml.algorithms, "query_loss", spy)
+    run(fresh(training), small_alphabets, training)
+    assert counts == [4, 2, 2]
 
 
 def test_half_precision_rounds_and_learns_alike(small_alphabets: CharacterSet) -> None:

@@ -18,8 +18,9 @@ from maml.demo.train_pulse import Arrival, TrainPulse
 from maml.demo.train_results import WeightsBanner
 from maml.demo.train_strings import TRAIN_STRINGS
 from maml.demo.train_tab import TrainTab, build_train_tab
-from maml.recipes import RECIPES
-from maml.sessions.form import SETTINGS, values_of
+from maml.demo.translated import TranslatedComponents
+from maml.recipes import RECIPES, live
+from maml.sessions.form import ALGORITHMS, SETTINGS, changes_of, recipes_of, values_of
 from maml.sessions.progress import BROKEN, OVER
 from maml.sessions.settings import ServerSettings
 from maml.sessions.sources import Sources
@@ -67,7 +68,7 @@ def test_every_setting_has_a_line_that_explains_it(built: tuple[gr.Blocks, Train
     demo, _ = built
     fields = [*components(demo, gr.Number), *components(demo, gr.Checkbox)]
     by_label = {field.label: field for field in fields}
-    shown = values_of(RECIPES["quick"])
+    shown = values_of(RECIPES["live"])
     for setting in SETTINGS:
         for language in TRAIN_STRINGS.values():
             assert language[setting.key] and "\n" not in language[f"{setting.key}_info"]
@@ -114,6 +115,7 @@ def test_what_the_page_sends_is_checked(payload: Any, number: int | None) -> Non
         ({"token": "abc", "first": True}, Arrival("abc", True)),
         ({"token": "abc", "first": 1}, Arrival("abc", False)),
         ({"token": 5}, Arrival("", False)),
+        ({"link": "recipe=live"}, Arrival("", False, "recipe=live")),
         ("abc", Arrival("", False)),
         (None, Arrival("", False)),
     ],
@@ -164,16 +166,16 @@ def test_the_configuration_of_the_page_is_plain(built: tuple[gr.Blocks, TrainTab
 
 
 def given(**changes: Any) -> list[Any]:
-    """What the form sends for the recipe "quick"."""
-    values = list(values_of(RECIPES["quick"]).values())
-    sent = {"name": "quick", "source": "generated", "device": "cpu", "minutes": 0, **changes}
-    return [sent["name"], sent["source"], sent["device"], sent["minutes"], *values]
+    """What the form sends for the recipe "live"."""
+    values = list(values_of(RECIPES["live"]).values())
+    sent = {"name": "live", "source": "generated", "device": "cpu", "minutes": 0}
+    return [*{**sent, "algorithms": ["anil"], **changes}.values(), *values]
 
 
 def test_the_form_is_read_and_checked() -> None:
     form = TrainForm(0, Sources())
     choice = form.read(*given(minutes=2.5))
-    assert choice.recipe == RECIPES["quick"] and choice.source == "generated"
+    assert choice.recipes == (RECIPES["live"],) and choice.source == "generated"
     assert choice.device == "cpu" and choice.limit_minutes == 2.5
     for changes, message in (
         ({"name": "slow"}, "the recipe must be one of .*; got 'slow'"),
@@ -181,10 +183,40 @@ def test_the_form_is_read_and_checked() -> None:
         ({"device": "tpu"}, "the device must be one of cpu.*; got 'tpu'"),
         ({"minutes": -1}, "minutes must be 0 .* or more; got -1"),
         ({"minutes": None}, "got None"),
+        ({"minutes": "5"}, "minutes must be 0 .*; got '5'"),
+        ({"minutes": [5]}, r"minutes must be 0 .*; got \[5\]"),
+        ({"minutes": "x" * 100_000}, "minutes must be 0 .*; got 'x+\\.\\.\\.x+'$"),
+        ({"name": ["live"]}, r"the recipe must be one of .*; got \['live'\]"),
+        ({"name": {"live": 1}}, "the recipe must be one of"),
+        ({"source": ["generated"]}, "must be one of omniglot"),
         ({"minutes": float("nan")}, "minutes must be"),
+        ({"algorithms": []}, "choose 1 to 3 algorithms; got 0"),
+        ({"algorithms": [*ALGORITHMS]}, "choose 1 to 3 algorithms; got 5"),
+        ({"algorithms": ["sgd"]}, r"the algorithms must be of maml, .*; got \['sgd'\]"),
+        ({"algorithms": "anil"}, "the algorithms must be of maml, .*; got 'anil'"),
     ):
         with pytest.raises(ValueError, match=message):
             form.read(*given(**changes))
+    with pytest.raises(ValueError, match="the recipe must be one of"):
+        form.fill(["live"])  # type: ignore[arg-type]
+
+
+def test_a_comparison_changes_in_each_algorithm_what_was_changed() -> None:
+    form = TrainForm(0, Sources())
+    form.choices(TranslatedComponents())
+    values = [*values_of(RECIPES["live"]).values()]
+    keys = [setting.key for setting in SETTINGS]
+    values[keys.index("iterations")] = 77
+    # Another first algorithm: its own inner loop, and what was changed.
+    filled = form.fill_for("live", ["anil"], ["reptile", "maml"], values)
+    expected = {**values_of(live("maml")), "iterations": 77}
+    assert dict(zip(keys, filled, strict=True)) == expected
+    recipes = form.read_recipes("live", ["reptile", "maml"], filled)
+    assert [recipe.training.algorithm for recipe in recipes] == ["maml", "reptile"]
+    assert all(changes_of(recipe) == {"iterations": 77} for recipe in recipes)
+    assert form.fill_for("notebook", [], [], values) == values
+    with pytest.raises(ValueError, match="'fomaml' takes no second derivatives"):
+        recipes_of("live", ("fomaml",), {**values_of(live("fomaml")), "second_order": True})
 
 
 @pytest.mark.parametrize(("asked", "granted"), [(0, 10), (3, 3), (10, 10), (11, 10), (1e5, 10)])

@@ -46,7 +46,8 @@ def test_it_trains_rests_stops_and_is_resumed_at_the_very_step(tmp_path: Path) -
     keep_until(training, lambda: training.outline()["test"] and training.has_weights)
     live = training.live()
     assert live["iterations"] == 1000 and live["iteration"] >= 10 and live["number"] == 1
-    assert training.outline()["chance"] == 20 and len(live["steps"]["by_step"]) == 6
+    first = training.outline()["moments"][0]
+    assert first["iteration"] == 0 and len(first["by_step"]) == 6
     assert any(line.startswith("[Epoch 1.00] Test Loss:") for line in live["lines"])
     assert len(training.solved_tasks()) == 2
     training.pause()

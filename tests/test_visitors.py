@@ -13,13 +13,14 @@ from trainings import PATIENCE, Clock, small_recipe, wait_until
 
 from maml.checkpoint import load_pretrained, load_training_iteration
 from maml.sessions import visitors as module
+from maml.sessions.presence import Presence
 from maml.sessions.process import Job
+from maml.sessions.refusal import Refusal
 from maml.sessions.training import Training
+from maml.sessions.turns import TrainingQueue
 from maml.sessions.visitors import (
     KEEP_SECONDS,
     MOST_RUNS,
-    Presence,
-    TrainingQueue,
     TrainSession,
     Visitors,
 )
@@ -38,13 +39,30 @@ def test_who_comes_first_trains_first(tmp_path: Path) -> None:
     for one in (first, second, third):
         queue.join(one)
     assert [queue.place(one) for one in (first, second, third)] == [0, 0, 1]
-    with pytest.raises(ValueError, match="1 people are waiting"):
+    with pytest.raises(Refusal, match="queue_full {'waiting': 1}"):
         queue.join(fourth)
     queue.leave(first)
     assert queue.place(third) == 0
     queue.leave(first)  # a second time changes nothing
     queue.join(fourth)
     assert queue.place(fourth) == 1
+
+
+def test_one_address_cannot_take_all_places(tmp_path: Path) -> None:
+    queue = TrainingQueue(at_a_time=1, longest=5)
+    first = waiting(tmp_path)
+    queue.join(first, "198.51.100.7")
+    for _ in range(2):
+        queue.join(waiting(tmp_path), "198.51.100.7")
+    with pytest.raises(Refusal, match="address_full {'most': 3}"):
+        queue.join(waiting(tmp_path), "198.51.100.7")
+    queue.join(waiting(tmp_path), "198.51.100.8")
+    queue.leave(first)
+    queue.join(waiting(tmp_path), "198.51.100.7")
+    for _ in range(2):
+        queue.join(waiting(tmp_path))
+    with pytest.raises(Refusal, match="queue_full"):
+        queue.join(waiting(tmp_path), "198.51.100.9")
 
 
 def test_a_queue_in_which_nobody_trains_is_refused() -> None:
@@ -93,6 +111,31 @@ def test_every_page_says_whether_anybody_sees_it(clock: Clock) -> None:
 
 
 # ---- sessions
+
+
+def test_a_comparison_goes_on_when_a_run_has_finished_and_waits_for_one_that_was_stopped(
+    tmp_path: Path,
+) -> None:
+    queue = TrainingQueue()
+    # Another one trains, so that nothing is started here.
+    TrainSession(tmp_path / "other", queue).add(small_recipe(10), "generated")
+    session = TrainSession(tmp_path / "mine", queue)
+    recipes = [small_recipe(10 + number) for number in range(3)]
+    first = session.add(recipes[0], "generated", limit_minutes=7, then=recipes[1:])
+    session.stop()
+    session.tend()
+    assert (session.current, session.busy) == (first, False), "stopped, it makes no way"
+    session.resume()
+    first.stop("limit")
+    assert (session.current, session.busy) == (first, True), "the next one follows"
+    session.tend()
+    second = session.current
+    assert second is not None and second.job.recipe == recipes[1] and second.limit_minutes == 7
+    assert second.number == 2 and second.state == "waiting" and session.place(second) == 1
+    second.stop("limit")
+    session.stop()  # between two runs: no other follows
+    session.tend()
+    assert (session.current, session.busy) == (second, False)
 
 
 def test_two_visitors_take_turns(tmp_path: Path) -> None:
@@ -195,7 +238,7 @@ def test_a_full_queue_leaves_a_session_as_it_was(tmp_path: Path) -> None:
     queue = TrainingQueue(at_a_time=1, longest=0)
     TrainSession(tmp_path / "other", queue).add(small_recipe(10), "generated")
     session = TrainSession(tmp_path / "mine", queue)
-    with pytest.raises(ValueError, match="0 people are waiting"):
+    with pytest.raises(Refusal, match="queue_full {'waiting': 0}"):
         session.add(small_recipe(10), "generated")
     assert session.trainings == [] and not session.busy
 
@@ -308,6 +351,21 @@ def test_of_too_many_sessions_the_one_unseen_for_longest_is_closed(
     third = visitors.welcome()
     wait_until(lambda: not second.folder.exists(), 5)
     assert first.folder.exists() and third.folder.exists()
+    visitors.close()
+
+
+def test_sessions_of_one_address_do_not_push_out_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_OF_AN_ADDRESS", 2)
+    visitors = Visitors(tmp_path, TrainingQueue())
+    other, local = visitors.welcome("198.51.100.8"), visitors.welcome()
+    many = [visitors.welcome("198.51.100.7") for _ in range(4)]
+    wait_until(lambda: not many[1].folder.exists(), 5)
+    time.sleep(0.3)
+    alive = [visitors.find(one.token) is one for one in many]
+    assert alive == [False, False, True, True]
+    assert visitors.find(other.token) is other and visitors.find(local.token) is local
     visitors.close()
 
 

@@ -17,6 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import maml
+from maml.checkpoint import BUNDLED_NAMES
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -82,7 +83,10 @@ def test_the_wheel_carries_every_file(wheel: Path) -> None:
 
     expected = {str(path.relative_to(ROOT)) for path in below(ROOT / "maml")}
     expected |= {f"maml/{path.relative_to(ROOT)}" for path in below(ROOT / "weights")}
-    assert {"maml/py.typed", "maml/weights/flagship.safetensors"} <= expected
+    assert {
+        "maml/py.typed",
+        *(f"maml/weights/{name}.safetensors" for name in BUNDLED_NAMES),
+    } <= expected
     with zipfile.ZipFile(wheel) as archive:
         carried = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert carried == expected
@@ -110,7 +114,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(installed: Path, *command: str, cwd: Path) -> str:
     """Run a program of the environment somewhere else; its standard output."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"XDG_CACHE_HOME": str(cwd / "cache"), "GRADIO_ANALYTICS_ENABLED": "False"}
+    environment["GRADIO_ANALYTICS_ENABLED"] = "False"
     program = [str(installed / "bin" / command[0]), *command[1:]]
     done = subprocess.run(program, cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -161,6 +165,7 @@ import gradio
 import maml
 import maml.demo
 
+maml.load_pretrained("live")
 model = maml.load_pretrained()
 demo = maml.demo.build_demo()
 digits = len(model.provenance["sha256"])

@@ -33,6 +33,11 @@ class CharacterSet:
         alphabets: the alphabet of each character.
         background: for each character, whether it belongs to the background set (for training).
         name: of the data set.
+
+    Raises:
+        ValueError: if the images are something else, or names and images differ in number.
+
+    Source: of the parts, Omniglot's by Lake et al. (Science 350, 2015), see `split`.
     """
 
     images: NDArray[np.uint8]
@@ -55,6 +60,13 @@ class CharacterSet:
                     f"{len(getattr(self, name))}."
                 )
 
+    def __repr__(self) -> str:
+        alphabets = len(set(self.alphabets))
+        return (
+            f"CharacterSet({self.name!r}: {len(self)} characters of {alphabets} "
+            f"alphabet{'s' * (alphabets != 1)}, {self.drawings} drawings each)"
+        )
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -73,6 +85,9 @@ class CharacterSet:
                 25 others choose, the rest train; see `maml.data.words`).
             part: "train" or "test"; of "doodles" also "choose", the words that choices are made
                 and probabilities are calibrated on.
+
+        Returns:
+            A set of those characters.
 
         Raises:
             ValueError: if the protocol is unknown or has no such part, or it is "doodles" and the
@@ -108,7 +123,10 @@ class CharacterSet:
         return self.choose(rows)
 
     def hold_out(self, alphabets: int) -> tuple[CharacterSet, CharacterSet]:
-        """Split off `alphabets` whole alphabets, evenly spread over the sorted names.
+        """Split off whole alphabets, evenly spread over the sorted names.
+
+        Args:
+            alphabets: how many.
 
         Returns:
             The others and the held-out ones.
@@ -127,7 +145,14 @@ class CharacterSet:
         return self.choose(np.flatnonzero(~held)), self.choose(np.flatnonzero(held))
 
     def choose(self, indices: Iterable[int]) -> CharacterSet:
-        """The characters at `indices`, in that order."""
+        """Take some of the characters.
+
+        Args:
+            indices: their rows in `images`.
+
+        Returns:
+            A set of those characters, in that order.
+        """
         rows = list(indices)
         return replace(
             self,

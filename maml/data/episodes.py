@@ -52,7 +52,7 @@ class SupportSet:
         # Copies: later changes to the caller's arrays must not change the examples.
         images = (as_ink_batch(images) if ink else as_pictures(images)).detach().clone()
         try:
-            labels = torch.as_tensor(labels).clone()
+            labels = _dense(torch.as_tensor(labels), "labels").clone()
             names = tuple(str(name) for name in names)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
@@ -119,7 +119,14 @@ class Episode:
         return len(self.characters) or int(self.support_labels.max()) + 1
 
     def to(self, device: torch.device | str) -> Episode:
-        """The same task on another device."""
+        """The same task on another device.
+
+        Args:
+            device: as torch names it: "cpu", "cuda", "cuda:1".
+
+        Returns:
+            The task, with its tensors there.
+        """
         return Episode(
             self.support_images.to(device),
             self.support_labels.to(device),
@@ -145,7 +152,7 @@ def as_ink_batch(images: object) -> Tensor:
             images = np.stack([np.asarray(image) for image in images])
         elif isinstance(images, np.ndarray):
             images = images.copy()  # Arrays may be read-only or run backwards, tensors may not.
-        batch = torch.as_tensor(images)
+        batch = _dense(torch.as_tensor(images), "images")
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"The images cannot be made one array of ink: {error}.") from error
     shape = tuple(batch.shape)
@@ -176,6 +183,18 @@ def as_ink_batch(images: object) -> Tensor:
     return batch
 
 
+def _dense(values: Tensor, what: str) -> Tensor:
+    """The same tensor, if it is one whose values can be read.
+
+    Raises:
+        ValueError: if it is sparse, nested or without values.
+    """
+    if values.is_nested or values.layout != torch.strided or values.device.type == "meta":
+        kind = "nested" if values.is_nested else f"{values.layout} on {values.device}"
+        raise ValueError(f"{what} must be a dense tensor, as .to_dense() gives it; got {kind}")
+    return values
+
+
 def as_pictures(images: object) -> Tensor:
     """Check pictures of any size, as networks made by `maml.from_module` take them.
 
@@ -189,7 +208,7 @@ def as_pictures(images: object) -> Tensor:
         ValueError: if shape or dtype do not fit, or a value is not finite.
     """
     try:
-        batch = torch.as_tensor(images)
+        batch = _dense(torch.as_tensor(images), "pictures")
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"The pictures cannot be made one tensor: {error}.") from error
     if batch.ndim != 4 or len(batch) == 0 or not batch.is_floating_point():
@@ -200,6 +219,20 @@ def as_pictures(images: object) -> Tensor:
     if not bool(torch.isfinite(batch).all()):
         raise ValueError("Pictures must hold finite numbers; got at least one that is not.")
     return batch
+
+
+def _episode(images: Tensor, characters: Tensor, turns: Tensor, *, shots: int) -> Episode:
+    """The task whose characters have the drawings (ways, k, 28, 28), the first `shots` support."""
+    support, query = images[:, :shots], images[:, shots:]
+    slots = torch.arange(len(characters))
+    return Episode(
+        support_images=support.reshape(-1, 1, INK_SIZE, INK_SIZE),
+        support_labels=slots.repeat_interleave(support.shape[1]),
+        query_images=query.reshape(-1, 1, INK_SIZE, INK_SIZE),
+        query_labels=slots.repeat_interleave(query.shape[1]),
+        characters=characters,
+        turns=turns,
+    )
 
 
 class EpisodeSampler:
@@ -223,27 +256,47 @@ class EpisodeSampler:
         self._alphabet_rows = [torch.from_numpy(chosen) for chosen in rows if len(chosen) >= 2]
 
     def sample(self, shape: EpisodeShape, *, augment: bool = False) -> Episode:
-        """Sample one task; `augment` applies `turn`, then `distort` of `maml.data.augment`."""
-        characters, drawings = self.sample_rows(shape)
+        """`sample_batch` for one task."""
+        return self.sample_batch(shape, 1, augment=augment)[0]
+
+    def sample_batch(
+        self, shape: EpisodeShape, tasks: int, *, augment: bool = False
+    ) -> list[Episode]:
+        """Sample several tasks of one shape, at less cost than one at a time.
+
+        Args:
+            shape: of the tasks.
+            tasks: how many.
+            augment: rotate or mirror each character by `turn` and distort each drawing by
+                `distort` of `maml.data.augment`.
+
+        Returns:
+            The tasks; pictures are float32 (n, 1, 28, 28).
+
+        Raises:
+            ValueError: as `sample_rows`.
+        """
+        rows = [self.sample_rows(shape) for _ in range(tasks)]
+        characters = torch.cat([chosen for chosen, _ in rows])
+        drawings = torch.cat([chosen for _, chosen in rows])
         images = self._images[characters[:, None], drawings].float().div(255)
         turns = torch.zeros_like(characters)
         if augment:
             turns = torch.randint(TURNS, (len(characters),), generator=self.generator)
             images = turn(images, turns)
             images = distort(images.flatten(0, 1), self.generator).view_as(images)
-        support, query = images[:, : shape.shots], images[:, shape.shots :]
-        slots = torch.arange(len(characters))
-        return Episode(
-            support_images=support.reshape(-1, 1, INK_SIZE, INK_SIZE),
-            support_labels=slots.repeat_interleave(shape.shots),
-            query_images=query.reshape(-1, 1, INK_SIZE, INK_SIZE),
-            query_labels=slots.repeat_interleave(shape.queries),
-            characters=characters,
-            turns=turns,
-        )
+        ways = [len(chosen) for chosen, _ in rows]
+        each = zip(images.split(ways), characters.split(ways), turns.split(ways), strict=True)
+        return [_episode(*task, shots=shape.shots) for task in each]
 
     def sample_rows(self, shape: EpisodeShape) -> tuple[Tensor, Tensor]:
-        """Sample the characters (ways,) and the drawings (ways, shots + queries) of a task.
+        """Sample the rows of one task without its pictures.
+
+        Args:
+            shape: of the task.
+
+        Returns:
+            The characters, int64 (ways,), and the drawings of each, int64 (ways, shots + queries).
 
         Raises:
             ValueError: if the set has too few characters or drawings for the shape.

@@ -47,6 +47,9 @@ def read_support(folder: str | Path, framing: Framing = "fit") -> SupportSet:
         folder: its subfolders name the symbols; other files in it are ignored.
         framing: see `maml.drawing.FRAMINGS`; take `MetaNetwork.framing`.
 
+    Returns:
+        The examples, symbols in the order of their names; images are float32 (n, 1, 28, 28).
+
     Raises:
         ValueError: if there are fewer than two or more than 20 symbols, one has no pictures, or a
             picture cannot be read.

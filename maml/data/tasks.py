@@ -35,10 +35,8 @@ class SampledTasks:
     def take(self, outer: int) -> list[Episode]:
         settings = self._settings
         shape = settings.shapes[outer % len(settings.shapes)]
-        return [
-            self._sampler.sample(shape, augment=settings.augment)
-            for _ in range(settings.meta_batch)
-        ]
+        count = settings.tasks_of(shape)
+        return self._sampler.sample_batch(shape, count, augment=settings.augment)
 
     def skip(self, outer: int) -> None:
         """Nothing to do: the generator's state is restored with the run's."""
@@ -62,7 +60,7 @@ class GivenTasks:
                 "tasks must be a maml.CharacterSet or an iterable of maml.Episode; got "
                 f"{type(tasks).__name__}."
             )
-        for name in ("augment", "validation", "pretraining"):
+        for name in ("augment", "validation", "pretraining", "balanced", "further_evaluations"):
             if value := getattr(settings, name):
                 raise ValueError(
                     f"The setting {name} needs a maml.CharacterSet as tasks; leave it out, or pass "

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import LRUCache
 from starlette.middleware import Middleware
 
 import maml
@@ -16,8 +15,12 @@ from maml.demo.draw_tab import build_draw_tab
 from maml.demo.gate import Gate
 from maml.demo.headers import Headers, page_headers
 from maml.demo.janitor import Janitor
+from maml.demo.messages import MessagesToPages
+from maml.demo.page_head import PageHead
+from maml.demo.public_files import public_path, public_routes
 from maml.demo.service import DrawService
 from maml.demo.strings import STRINGS
+from maml.demo.terms import source_routes
 from maml.demo.train_pulse import TrainPulse
 from maml.demo.train_results import WeightsBanner
 from maml.demo.train_tab import build_train_tab
@@ -26,18 +29,18 @@ from maml.sessions.answers import warm_up
 from maml.sessions.document import Language
 from maml.sessions.memory import OfferedWeights
 from maml.sessions.settings import ServerSettings, SettingError
+from maml.sessions.starts import StartingPoint, starting_points
 from maml.sessions.visitors import Visitors
 
 __all__ = ["STRINGS", "SketchpadApp", "build_demo"]
 
 _DEFAULTS = ServerSettings()
 _KEPT_MODELS = 4
-_KEPT_MESSAGES = 100_000
-"""Sessions whose messages wait to be fetched; Gradio would keep 2,000."""
 
 _LAUNCH: dict[str, Any] = {
     "ssr_mode": False,
     "max_file_size": "1mb",
+    "favicon_path": str(public_path("icon.svg")),
     "footer_links": ["api", "settings"],
     "run_history": False,  # drawings are kept nowhere but in the page's own storage
     "theme": gr.themes.Default(
@@ -61,7 +64,14 @@ _LAUNCH: dict[str, Any] = {
         .gradio-container .tabitem { border: 0; padding: 0 0 8px !important; }
         .gradio-container .html-container { padding: 0 !important; }
         .gradio-container .main.app > .wrap { min-height: 100vh; }
-        .gradio-container .tabs { gap: 0 !important; }
+        /* Room for what the scripts will fill: nothing moves when they have come. */
+        .gradio-container .tabs { gap: 0 !important; min-height: 100vh; }
+        #header { min-height: 82px; }
+        /* The title, the tabs and the rest of the header share a line. */
+        @media (min-width: 1000px), (min-width: 700px) and (max-height: 500px) {
+            #header { position: absolute; inset: 0 0 auto; min-height: 48px; z-index: 1;
+                pointer-events: none; }
+            #header button { pointer-events: auto; } }
         .gradio-container .tab-wrapper { height: 48px !important; padding: 0 !important; }
         .dark .gradio-container button[role=tab][aria-selected=true] { color: #7fa2ff; }
         .gradio-container button[role=tab] { min-height: 44px; min-width: 44px; }
@@ -80,18 +90,35 @@ class SketchpadApp(gr.Blocks):
     Args:
         service: answers the Draw tab's questions.
         proxies: how many proxies stand in front of the app.
+        mcp: whether agents may call the endpoint by the Model Context Protocol.
         settings: as those of `gr.Blocks`.
     """
 
-    def __init__(self, service: DrawService, proxies: int = 0, **settings: Any) -> None:
+    def __init__(
+        self, service: DrawService, proxies: int = 0, mcp: bool = False, **settings: Any
+    ) -> None:
         super().__init__(**settings)
         self.service = service
         self.proxies = proxies
+        self.mcp = mcp
         self.visitors: Visitors | None = None
 
     def get_config_file(self) -> Any:
         """`gr.Blocks.get_config_file`; pages open no heartbeat, see `maml.demo.janitor`."""
         return {**super().get_config_file(), "connect_heartbeat": False}
+
+    def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
+        """`gr.Blocks.validate_inputs`; a program that sends too few values is refused in one line.
+
+        Raises:
+            gr.Error: if the number of values does not fit.
+        """
+        try:
+            super().validate_inputs(block_fn, inputs)
+        except ValueError as error:
+            wanted, found = len(block_fn.inputs), len(inputs)
+            text = f"The event takes {wanted} values; got {found}"
+            raise gr.Error(text, print_exception=False) from error
 
     def end(self) -> None:
         """End all trainings and questions at once, and remove their files."""
@@ -103,14 +130,15 @@ class SketchpadApp(gr.Blocks):
         """`gr.Blocks.launch` with the app's settings; `changes` come before them."""
         headers = page_headers(on_a_space=bool(os.environ.get("SPACE_ID")))
         served = {
-            "routes": self.service.routes(),
+            "routes": [*self.service.routes(), *public_routes(), *source_routes()],
             "middleware": [
                 Middleware(Headers, headers=headers),
+                Middleware(PageHead),
                 Middleware(Gate, proxies=self.proxies),
             ],
             "lifespan": Janitor(self, self.service.memory).lifespan,
         }
-        own = {**_LAUNCH, "app_kwargs": served}
+        own = {**_LAUNCH, "app_kwargs": served, "mcp_server": self.mcp}
         return super().launch(**{**own, **changes})
 
 
@@ -137,10 +165,16 @@ def build_demo(settings: ServerSettings = _DEFAULTS) -> SketchpadApp:
         return own if path is None else load(path, Path(path).stat().st_mtime_ns)
 
     weights_of_pages = OfferedWeights()
-    service = DrawService(load_model, weights_of_pages)
+
+    @functools.cache
+    def load_starts() -> tuple[StartingPoint, ...]:
+        return starting_points(own if settings.weights is None else None)
+
+    service = DrawService(load_model, weights_of_pages, load_starts=load_starts)
     with SketchpadApp(
         service,
         settings.proxies,
+        settings.mcp,
         title="MAML Sketchpad",
         analytics_enabled=False,
         delete_cache=(3600, 3600),
@@ -184,8 +218,7 @@ def build_demo(settings: ServerSettings = _DEFAULTS) -> SketchpadApp:
         )
     demo.visitors = training.visitors
     demo.queue(max_size=64)
-    # Messages of sessions that joined long ago must not be pushed out by others' new ones.
-    demo._queue.pending_messages_per_session = LRUCache(_KEPT_MESSAGES)
+    demo._queue.pending_messages_per_session = MessagesToPages(demo._queue)
     return demo
 
 

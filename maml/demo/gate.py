@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from maml.demo.descriptors import are_short
 from maml.demo.rates import RateLimit, address_of, is_loopback
 from maml.sessions.document import LARGEST_TEXT
 
@@ -36,9 +37,13 @@ CLOSED = (
     "stream/",
     "run-history/",
     "runs",
+    "mcp/sse",
+    "mcp/messages/",
 )
 """Routes of Gradio, below `/gradio_api/`, that are not served."""
 
+_CALLS = ("queue/", "run/", "api/", "call/", "mcp")
+_RUN = ("/gradio_api/run/", "/gradio_api/api/")
 _READING_SECONDS = 60.0
 """A body that takes longer to arrive is given up."""
 _READING_BYTES = 128_000_000
@@ -63,7 +68,7 @@ class BodyLimit:
 QUESTION = BodyLimit(LARGEST_TEXT + 1_000)
 """For the Draw tab's routes: the largest document, a token and a key."""
 ENDPOINT = BodyLimit(4_000_000, 250_000)
-"""For Gradio's events and `adapt_and_classify`."""
+"""For Gradio's events and `adapt_and_classify`, which agents call by `mcp`."""
 OTHER = BodyLimit(10_000)
 
 
@@ -89,6 +94,8 @@ class Gate:
             await Response(status_code=404)(scope, receive, send)
         elif scope["type"] != "http":
             await self._app(scope, receive, send)
+        elif are_short():
+            await _refusal(503, {"code": "busy"})(scope, receive, send)
         elif is_closed(scope):
             await _refusal(404, {"code": "closed"})(scope, receive, send)
         elif scope["method"] in ("GET", "HEAD", "OPTIONS"):
@@ -103,8 +110,9 @@ class Gate:
         address = address_of(scope, self._proxies)
         if is_loopback(address) or not scope["path"].startswith("/gradio_api/"):
             return True
-        # Events that join the queue take a place among its messages; others do not.
-        joins = scope["path"].startswith(("/gradio_api/queue/", "/gradio_api/call/"))
+        # Events that join the queue take a place among its messages, agents' calls take time.
+        counted = tuple(f"/gradio_api/{one}" for one in ("queue/", "call/", "mcp"))
+        joins = scope["path"].startswith(counted)
         return (self._events if joins else self._signs).allows(address)
 
     def _allows_bytes(self, scope: Scope, size: int) -> bool:
@@ -120,7 +128,11 @@ class Gate:
 
         async def noting(message: Message) -> None:
             nonlocal started
-            started = started or message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                started = True
+                # So Gradio answers whatever a function refuses; its faults are in the log.
+                if message["status"] == 500 and scope["path"].startswith(_RUN):
+                    message["status"] = 400
             await send(message)
 
         try:
@@ -196,7 +208,7 @@ def limit_for(path: str) -> BodyLimit:
     """What a request to a path may bring."""
     if path.startswith("/sketchpad/"):
         return OTHER if path.endswith("/leave") else QUESTION
-    if path.startswith(tuple(f"/gradio_api/{one}" for one in ("queue/", "run/", "api/", "call/"))):
+    if path.startswith(tuple(f"/gradio_api/{one}" for one in _CALLS)):
         return ENDPOINT
     return OTHER
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import gradio as gr
 
+from maml.demo.descriptors import QuietHandler
 from maml.sessions.memory import VisitorMemory
 
 _log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Janitor:
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Any) -> AsyncIterator[None]:
         """Work while the app is served; for its `lifespan`."""
+        asyncio.get_running_loop().set_exception_handler(QuietHandler())
         working = asyncio.create_task(self._work())
         try:
             yield

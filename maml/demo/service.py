@@ -8,6 +8,7 @@ all that: the page posts its document, the answer is the response.
 |---|---|---|
 | POST /sketchpad/answer | question | the answer; 204 if a newer question has come since |
 | POST /sketchpad/check | question | one JSON record a line, as the check goes on |
+| POST /sketchpad/compare | question | the answers from three starting points |
 | POST /sketchpad/export | question | a zip file |
 | POST /sketchpad/leave | the visitor's token | 204; the page is being closed |
 
@@ -25,9 +26,11 @@ import json
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -36,12 +39,13 @@ from starlette.routing import Route
 
 from maml.model import MetaNetwork
 from maml.sessions.answers import LoadModel, answer
-from maml.sessions.document import Document, ForgottenDrawing, parse_document, parse_text
-from maml.sessions.draw_session import InkBudget
+from maml.sessions.document import Document, Drawing, ForgottenDrawing, parse_document, parse_text
+from maml.sessions.draw_session import DrawSession, InkBudget, see_together
 from maml.sessions.export import pack_learner
 from maml.sessions.memory import OfferedWeights, Visitor, VisitorMemory, is_token
 from maml.sessions.mixups import find_mixups
 from maml.sessions.refusal import Refusal
+from maml.sessions.starts import StartingPoint, compare_starts, starting_points
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +53,9 @@ _PATIENCE_SECONDS = 2.0
 """A question that has not been begun by then is refused: its page asks again."""
 _SMALL_QUESTION = 65_536
 """Bytes of a question that is read among the quick ones."""
-_QUICK_WORKERS = 1
 _SLOW_WORKERS = 2
+_TOGETHER = 16
+"""Most questions that are answered together: with more, the first one would wait too long."""
 _CHECKS = 2
 """Checks under way at a time."""
 _QUESTION_INK = InkBudget(pictures=20, seconds=0.5)
@@ -66,6 +71,29 @@ class Busy(Exception):
 
 class Overtaken(Exception):
     """The page has asked a newer question since."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question that waits for its answer.
+
+    Args:
+        body: what the page sent.
+        deadline: `time.monotonic` by which it must have been begun.
+        news: becomes the answer.
+    """
+
+    body: bytes
+    deadline: float
+    news: Future[dict[str, Any]] = field(default_factory=Future)
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """What is raised within becomes the answer."""
+        try:
+            yield
+        except Exception as error:
+            self.news.set_exception(error)
 
 
 @dataclass(frozen=True)
@@ -95,6 +123,7 @@ class DrawService:
         load_model: gives the network; called with the path of a checkpoint, or None for the app's.
         weights: those that were offered to pages.
         memory: of visitors.
+        load_starts: gives the starting points that the page compares.
     """
 
     def __init__(
@@ -102,13 +131,16 @@ class DrawService:
         load_model: LoadModel,
         weights: OfferedWeights,
         memory: VisitorMemory | None = None,
+        load_starts: Callable[[], Sequence[StartingPoint]] = starting_points,
     ) -> None:
         self.memory = VisitorMemory() if memory is None else memory
         self._load_model = load_model
         self._weights = weights
+        self._load_starts = load_starts
         # Small questions have a thread of their own, so that they never wait for large ones.  One:
         # two would only hand Python's lock to and fro.
-        self._quick = ThreadPoolExecutor(_QUICK_WORKERS, "maml-answer")
+        self._quick = ThreadPoolExecutor(1, "maml-answer")
+        self._asked: deque[_Asked] = deque()
         self._slow = ThreadPoolExecutor(_SLOW_WORKERS, "maml-slow")
         self._one_at_a_time = threading.Lock()
         self._checks = 0
@@ -123,6 +155,7 @@ class DrawService:
         handlers = {
             "answer": self._answer,
             "check": self._check,
+            "compare": self._compare,
             "export": self._export,
             "leave": self._leave,
         }
@@ -135,25 +168,63 @@ class DrawService:
         """Begin nothing any more, and do not wait for what is under way."""
         for pool in (self._quick, self._slow):
             pool.shutdown(wait=False, cancel_futures=True)
+        for asked in self._asked:
+            asked.news.cancel()
 
     # ---- what is asked ---------------------------------------------------------------------------
 
     async def _answer(self, request: Request) -> Response:
         body = await request.body()
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        asked = _Asked(body, time.monotonic() + _PATIENCE_SECONDS)
+        if len(body) <= _SMALL_QUESTION:
+            self._asked.append(asked)
+            self._quick.submit(self._answer_next)
+        else:
+            self._slow.submit(self._answer_together, [asked])
         try:
-            news = await self._run(self._pool_for(body), deadline, self._answer_now, body, deadline)
+            news = await asyncio.wrap_future(asked.news)
         except Overtaken:
             return Response(status_code=204)
         return _json(news)
 
-    def _answer_now(self, body: bytes, deadline: float) -> dict[str, Any]:
-        visitor, document, model = self._read(body)
-        visitor.newest = max(visitor.newest, document.revision)
-        turn = _Turn(self._one_at_a_time, visitor, document.revision, deadline)
-        news = answer(document, visitor.session, model, budget=_QUESTION_INK, arithmetic=turn)
-        self.memory.weigh(visitor)
-        return news
+    def _answer_next(self) -> None:
+        """Answer the small questions that wait, the oldest ones first."""
+        self._answer_together(
+            [self._asked.popleft() for _ in range(min(_TOGETHER, len(self._asked)))]
+        )
+
+    def _answer_together(self, waiting: list[_Asked]) -> None:
+        """Answer several pages; their queries are embedded in one pass."""
+        begun = [asked for asked in waiting if asked.news.set_running_or_notify_cancel()]
+        read = []
+        drawn = []
+        for asked in begun:
+            with asked.failing():
+                if time.monotonic() > asked.deadline:
+                    raise Busy
+                visitor, document, model = self._read(asked.body)
+                visitor.newest = max(visitor.newest, document.revision)
+                read.append((asked, visitor, document, model))
+                if document.query is not None:
+                    with suppress(Refusal):  # of a picture without ink: `answer` says so
+                        visitor.session.ink(model, document.query)
+                        drawn.append((visitor, document.revision, document.query, model))
+        queries: dict[MetaNetwork, list[tuple[DrawSession, Drawing]]] = {}
+        for visitor, revision, query, model in drawn:
+            if revision >= visitor.newest:
+                queries.setdefault(model, []).append((visitor.session, query))
+        for model, drawings in queries.items():
+            if len(drawings) > 1:
+                with self._one_at_a_time:
+                    see_together(model, drawings)
+        for asked, visitor, document, model in read:
+            with asked.failing():
+                turn = _Turn(self._one_at_a_time, visitor, document.revision, asked.deadline)
+                news = answer(
+                    document, visitor.session, model, budget=_QUESTION_INK, arithmetic=turn
+                )
+                self.memory.weigh(visitor)
+                asked.news.set_result(news)
 
     async def _check(self, request: Request) -> Response:
         body = await request.body()
@@ -181,6 +252,24 @@ class DrawService:
         return StreamingResponse(
             lines(), media_type="application/x-ndjson", headers={"X-Accel-Buffering": "no"}
         )
+
+    async def _compare(self, request: Request) -> Response:
+        body = await request.body()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        return _json(await self._run(self._slow, deadline, self._compare_now, body))
+
+    def _compare_now(self, body: bytes) -> dict[str, Any]:
+        visitor, document, model = self._read(body)
+        news = compare_starts(
+            document,
+            visitor.session,
+            self._load_starts(),
+            model,
+            budget=_QUESTION_INK,
+            arithmetic=self._one_at_a_time,
+        )
+        self.memory.weigh(visitor)
+        return news
 
     async def _export(self, request: Request) -> Response:
         body = await request.body()
@@ -218,9 +307,6 @@ class DrawService:
         visitor = self.memory.visitor(question["visitor"])
         document = parse_document(question.get("document"), visitor.drawings)
         return visitor, document, self._load_model(None if path is None else str(path))
-
-    def _pool_for(self, body: bytes) -> ThreadPoolExecutor:
-        return self._quick if len(body) <= _SMALL_QUESTION else self._slow
 
     async def _run(
         self, pool: ThreadPoolExecutor, deadline: float, work: Callable[..., T], *args: Any

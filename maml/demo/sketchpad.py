@@ -29,18 +29,23 @@ _SCRIPTS = (
     "words.js",
     "icons.js",
     "document.js",
+    "link.js",
     "pads.js",
+    "pad_keys.js",
     "storage.js",
     "server.js",
     "hints.js",
     "chart.js",
     "replay.js",
     "preview.js",
+    "share.js",
     "card.js",
     "teach_panel.js",
+    "ask_picture.js",
     "ask_panel.js",
     "drawing_map.js",
     "adapt_panel.js",
+    "compare_panel.js",
     "mistakes_panel.js",
     "keep_panel.js",
     "dock.js",
@@ -49,7 +54,7 @@ _SCRIPTS = (
 )
 
 
-_STYLES = ("base.css", "palette.css", "sketchpad.css", "cards.css", "ask.css")
+_STYLES = ("base.css", "palette.css", "sketchpad.css", "cards.css", "ask.css", "compare.css")
 
 
 @functools.cache

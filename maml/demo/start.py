@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -27,6 +28,10 @@ def serve(demo: SketchpadApp) -> None:
         signal.signal(number, stop)
     try:
         demo.launch(prevent_thread_lock=True)
+        # What is there now stays.  A collection that walked through it would stop everybody for
+        # tenths of a second.
+        gc.collect()
+        gc.freeze()
         # In short waits: some systems look for signals only between them.
         while not told.wait(0.2):
             pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from maml.demo.share_strings import SHARE_STRINGS
 from maml.sessions.document import Language
 
 _EN = {
@@ -70,8 +71,14 @@ _EN = {
     "query_pad": "Drawing pad for the new drawing",
     "query_hint": "Draw here",
     "clear": "Clear",
+    "ask_picture": "Ask with a picture",
+    "ask_photo": "Take a photo to ask with",
+    "asked_picture": "The picture that is asked about",
+    "pen_ready": "Arrow keys move the pen, Space puts it down or lifts it.",
+    "pen_down": "Pen down: arrow keys draw, Space lifts it.",
+    "pen_up": "Pen up: arrow keys move it, Space puts it down.",
     "network_sees": "What the network sees, 28 × 28",
-    "probabilities": "How likely each symbol is",
+    "shares": "How likely each answer is",
     "none": "None of these",
     "missing_two": "Draw two symbols first, then ask.",
     "missing_one": "One more symbol, and it can tell them apart from {name}.",
@@ -100,6 +107,20 @@ _EN = {
     "accuracy_described": "The support accuracy goes from {from} % to {to} % in {steps} steps.",
     "path_described": "{name} goes from {from} % to {to} % in {steps} steps.",
     "timing": "Adapted in {adapted} ms, answered in {answered} ms.",
+    # starting points
+    "why": "Why meta-learning?",
+    "why_note": "The same drawings, the same question, as many gradient steps: only the network "
+    "that they start from differs.",
+    "compare": "Compare starting points",
+    "compare_missing": "Teach two symbols and ask: the three answers appear here.",
+    "start_untrained": "Untrained",
+    "start_untrained_note": "Random weights: before yours it has seen no drawing at all.",
+    "start_live": "Two minutes",
+    "start_live_note": "The same network after two minutes of meta-training on other alphabets.",
+    "start_shipped": "Shipped",
+    "start_shipped_note": "A larger network, trained for over an hour: it comes with this page.",
+    "start_no_steps": "Not adapted yet",
+    "no_finite": "No finite answer",
     # mistakes
     "mistakes": "Understand mistakes",
     "mistakes_note": "Each drawing in turn is left out and asked about. Two symbols with two "
@@ -110,6 +131,13 @@ _EN = {
     "check_verdict": "{right} of {total} drawings were recognised from the others.",
     "pair": "{a} and {b} were confused: {count}",
     "oddest": "Drawing {number} of {name} looks most out of place: recognised with {share}.",
+    "wanting_one": "Another drawing would help {name} most: it has only one.",
+    "wanting_fewest": "Another drawing would help {name} most: it has {drawings}, the others "
+    "have more.",
+    "wanting": "Another drawing would help {name} most: its drawings are recognised with {share} "
+    "on average.",
+    "wanting_little": "Another drawing would help {name} most, but little: its drawings are "
+    "recognised with {share} on average.",
     # keep and share
     "keep": "Keep and share",
     "save_set": "Save set",
@@ -171,6 +199,7 @@ _EN = {
     "too_many_drawings": "{name} is full: a symbol holds at most {limit} drawings.",
     "no_such_symbol": "That symbol is no longer there.",
     # what the network cannot use
+    "query_left_out": "The picture cannot be asked about: {reason}",
     "left_out": "Drawing {number} of {name} is left out: {reason}",
     "picture_unreadable": "the picture could not be opened. PNG, JPEG and WebP are supported.",
     "picture_too_large": "the picture has more than {most} pixels a side; got {found}.",
@@ -182,7 +211,15 @@ _EN = {
     "too_slow": "Refused: the drawings took more than {most:g} seconds to read; send fewer or "
     "smaller pictures.",
     "disk": "The server's disk does not take it: {text}.",
+    "disk_each": "Your runs take {megabytes} MB on the server, the most for one visitor. Remove a "
+    "run, then start again.",
+    "disk_together": "All runs together fill the disk space that is set aside for them. Remove a "
+    "run of yours, or try again later.",
+    "queue_full": "{waiting} people are waiting to train already; try again later.",
+    "address_full": "{most} trainings from your address run or wait already; try again when one "
+    "has ended.",
     "offline": "No connection. Your drawings are safe here; the answer comes when it is back.",
+    "endpoint_busy": "Too many calls at once; call again in a few seconds.",
     "busy": "Many people are drawing just now. Your answer will come.",
     "no_visitor": "This page is out of date. Reload it; your drawings stay.",
     "weights_gone": "The weights of that training are gone. The shipped ones answer instead.",
@@ -243,8 +280,14 @@ _ZH = {
     "query_pad": "新图的画板",
     "query_hint": "在这里画",
     "clear": "清除",
+    "ask_picture": "用图片提问",
+    "ask_photo": "拍照提问",
+    "asked_picture": "用来提问的图片",
+    "pen_ready": "方向键移动笔，空格键落笔或抬笔。",
+    "pen_down": "已落笔：方向键画线，空格键抬笔。",
+    "pen_up": "已抬笔：方向键移动，空格键落笔。",
     "network_sees": "网络看到的 28 × 28 图像",
-    "probabilities": "各符号的可能性",
+    "shares": "各答案的可能性",
     "none": "都不是",
     "missing_two": "先画两个符号，再来提问。",
     "missing_one": "再画一个符号，它就能与 {name} 区分了。",
@@ -272,6 +315,18 @@ _ZH = {
     "accuracy_described": "支持集准确率在 {steps} 步内从 {from}% 变为 {to}%。",
     "path_described": "{name} 在 {steps} 步内从 {from}% 变为 {to}%。",
     "timing": "适应用时 {adapted} 毫秒，回答用时 {answered} 毫秒。",
+    "why": "为什么要元学习？",
+    "why_note": "同样的画、同样的问题、同样多的梯度步数，只是出发时的网络不同。",
+    "compare": "对比不同起点",
+    "compare_missing": "教会两个符号并提问后，三个回答会显示在这里。",
+    "start_untrained": "未训练",
+    "start_untrained_note": "权重是随机的：在你的画之前，它没见过任何画。",
+    "start_live": "两分钟",
+    "start_live_note": "同一个网络，在其他字母表上元训练了两分钟。",
+    "start_shipped": "随附网络",
+    "start_shipped_note": "更大的网络，训练了一个多小时，随本页提供。",
+    "start_no_steps": "尚未适应",
+    "no_finite": "没有有限的回答",
     "mistakes": "了解错误",
     "mistakes_note": "依次拿走一幅画再拿它来提问。至少需要两个符号，各有两幅画。",
     "check": "查找混淆",
@@ -280,6 +335,10 @@ _ZH = {
     "check_verdict": "{total} 幅画中有 {right} 幅能凭其余的画认出。",
     "pair": "{a} 与 {b} 混淆了 {count} 次",
     "oddest": "{name} 的第 {number} 幅最不像同类：认出它的概率为 {share}。",
+    "wanting_one": "最值得再画一幅的是 {name}：它只有一幅画。",
+    "wanting_fewest": "最值得再画一幅的是 {name}：它只有 {drawings} 幅画，别的更多。",
+    "wanting": "最值得再画一幅的是 {name}：它的画平均以 {share} 的概率被认出。",
+    "wanting_little": "最值得再画一幅的是 {name}，但提升不大：它的画平均以 {share} 的概率被认出。",
     "keep": "保存与分享",
     "save_set": "保存符号集",
     "open_set": "打开符号集",
@@ -334,6 +393,7 @@ _ZH = {
     "too_many_symbols": "最多 {limit} 个符号。",
     "too_many_drawings": "{name} 已满：一个符号最多 {limit} 幅画。",
     "no_such_symbol": "这个符号已经不在了。",
+    "query_left_out": "无法用这张图片提问：{reason}",
     "left_out": "{name} 的第 {number} 幅未采用：{reason}",
     "picture_unreadable": "无法打开图片。支持 PNG、JPEG 和 WebP。",
     "picture_too_large": "图片边长超过 {most} 像素，实际为 {found}。",
@@ -343,7 +403,13 @@ _ZH = {
     "still_reading": "正在读取图片：还剩 {count} 幅。",
     "too_slow": "未被接受：读取这些画超过了 {most:g} 秒；请发送更少或更小的图片。",
     "disk": "服务器的磁盘无法写入：{text}。",
+    "disk_each": "你的训练已占用服务器 {megabytes} MB，这是每位访客的上限。"
+    "请移除一次训练后再开始。",
+    "disk_together": "所有训练已占满预留的磁盘空间。请移除你的一次训练，或稍后再试。",
+    "queue_full": "已有 {waiting} 人在排队等候训练，请稍后再试。",
+    "address_full": "来自你的网络地址已有 {most} 个训练在运行或排队，请等其中一个结束后再试。",
     "offline": "连接中断。你的画在这里是安全的；恢复连接后会给出答案。",
+    "endpoint_busy": "同时调用太多，请几秒后再试。",
     "busy": "现在画画的人很多，请稍候，答案会来的。",
     "no_visitor": "本页已过期，请重新加载；你的画不会丢失。",
     "weights_gone": "该训练的权重已不在，现由自带的权重作答。",
@@ -351,7 +417,10 @@ _ZH = {
     "refused_by_server": "未被接受：{text}",
 }
 
-STRINGS: dict[Language, dict[str, str]] = {"en": _EN, "zh": _ZH}
+STRINGS: dict[Language, dict[str, str]] = {
+    "en": _EN | SHARE_STRINGS["en"],
+    "zh": _ZH | SHARE_STRINGS["zh"],
+}
 """All texts by language and key."""
 
 

@@ -6,11 +6,23 @@ import functools
 from typing import Any
 
 from maml.demo.component import AssetComponent, asset, drop_stub, page_settings, script_of
+from maml.demo.terms import quotations
 from maml.demo.train_strings import TRAIN_STRINGS
 from maml.sessions.document import Language
 from maml.sessions.progress import BROKEN, OVER
 
-_SCRIPTS = ("dom.js", "words.js", "chart.js", "train_board.js")
+_SCRIPTS = (
+    "dom.js",
+    "words.js",
+    "chart.js",
+    "terms.js",
+    "train_runs.js",
+    "train_curves.js",
+    "train_steps.js",
+    "train_tasks.js",
+    "train_present.js",
+    "train_board.js",
+)
 
 
 @functools.cache
@@ -20,6 +32,7 @@ def _script() -> str:
         "STYLE": asset("base.css") + asset("train_board.css"),
         "OVER": sorted(OVER),
         "BROKEN": sorted(BROKEN),
+        "QUOTATIONS": quotations(),
     }
     return script_of("TRAIN_CONSTANTS", values, *_SCRIPTS)
 
@@ -29,10 +42,10 @@ class TrainingBoard(AssetComponent):
 
     Python shows things through props: `live`, `run`, `solved`, `earlier`, each JSON text (Gradio
     would wrap every array in a proxy and compare all of it), and `language`.  The page's event
-    ``remove`` brings the number of a run.
+    ``remove`` brings the number of a run; ``pause`` and ``unpause`` come of keys.
     """
 
-    page_events = frozenset({"remove"})
+    page_events = frozenset({"remove", "pause", "unpause"})
 
     def __init__(
         self,

@@ -9,16 +9,26 @@ from typing import Any
 import gradio as gr
 import torch
 
-from maml.config import Recipe
+from maml.config import Algorithm, Recipe
+from maml.demo.terms import terms_line
 from maml.demo.train_strings import TRAIN_STRINGS
 from maml.demo.translated import Settings, TranslatedComponents, explanation
-from maml.recipes import RECIPES
+from maml.recipes import DEFAULT_RECIPE, RECIPES
 from maml.sessions.document import Language
-from maml.sessions.form import SETTINGS, recipe_of, values_of
+from maml.sessions.form import (
+    ALGORITHMS,
+    SETTINGS,
+    algorithm_of,
+    checked_algorithms,
+    named_recipe,
+    recipes_of,
+    shown,
+    values_of,
+)
+from maml.sessions.links import link_of, read_link
 from maml.sessions.process import SOURCES, Source
 from maml.sessions.sources import Sources
 
-DEFAULT_RECIPE = "quick"
 _GROUPS = {
     "group_tasks": ("ways", "shots", "queries", "within_alphabet"),
     "group_loops": (
@@ -41,13 +51,13 @@ class Choice:
     """What the form says, checked.
 
     Args:
-        recipe: what to train and how.
+        recipes: what to train and how, one after another.
         source: of the characters.
         device: to train on.
         limit_minutes: 0 for no limit.
     """
 
-    recipe: Recipe
+    recipes: tuple[Recipe, ...]
     source: Source
     device: str
     limit_minutes: float
@@ -77,6 +87,11 @@ class TrainForm:
                 "choices": _recipe_choices(language),
             },
         )
+        own = algorithm_of(RECIPES[DEFAULT_RECIPE])
+        self.algorithms = texts.add(
+            gr.CheckboxGroup(value=[own or ""], choices=[*ALGORITHMS], visible=own is not None),
+            _algorithms_say,
+        )
         self.source = texts.add(
             gr.Radio(value=self._sources.default(), choices=[*SOURCES]), self.source_says
         )
@@ -87,6 +102,9 @@ class TrainForm:
         fields: dict[str, Any] = {}
         for group, keys in _GROUPS.items():
             accordion = texts.labelled(gr.Accordion(open=group == "group_tasks"), group)
+            with accordion:
+                if f"terms_{group}" in TRAIN_STRINGS["en"]:
+                    terms_line(texts, f"terms_{group}")
             with accordion, gr.Row(elem_classes="maml-settings"):
                 for key in keys:
                     fields[key] = texts.explained(_field(key, values[key]), key)
@@ -102,56 +120,106 @@ class TrainForm:
     @property
     def inputs(self) -> list[Any]:
         """The components whose values `read` takes, in its order."""
-        return [self.recipe, self.source, self.device, self.minutes, *self.fields]
+        return [self.recipe, self.source, self.device, self.minutes, self.algorithms, *self.fields]
 
     def fill(self, name: str) -> list[Any]:
-        """Values of `fields` for a recipe.
+        """Values of `algorithms` and `fields` for a recipe.
 
         Raises:
             ValueError: if there is no such recipe.
         """
-        if name not in RECIPES:
-            raise ValueError(f"the recipe must be one of {', '.join(RECIPES)}; got {name!r}")
-        values = values_of(RECIPES[name])
-        return [values[setting.key] for setting in SETTINGS]
+        recipe = named_recipe(name)
+        algorithm, values = algorithm_of(recipe), values_of(recipe)
+        chosen = gr.update(visible=algorithm is not None, value=[algorithm] if algorithm else [])
+        return [chosen, *(values[setting.key] for setting in SETTINGS)]
 
-    def read_recipe(self, name: str, values: Sequence[Any]) -> Recipe:
-        """The recipe that the form describes.
+    def fill_for(self, name: str, before: Any, chosen: Any, values: Sequence[Any]) -> list[Any]:
+        """Values of `fields` for the first of the algorithms; what was changed stays changed.
 
         Args:
-            name: of the recipe that the values started from.
+            name: of the recipe.
+            before, chosen: values of `algorithms` that `values` are for, and from now on.
             values: of `fields`.
 
         Raises:
-            ValueError: as `recipe_of`.
+            ValueError: as `checked_algorithms`.
+        """
+        old, *_ = [*checked_algorithms(name, before), None]
+        new, *_ = [*checked_algorithms(name, chosen), None]
+        base, target = values_of(named_recipe(name, old)), values_of(named_recipe(name, new))
+        return [
+            target[setting.key] if value == base[setting.key] else value
+            for setting, value in zip(SETTINGS, values, strict=True)
+        ]
+
+    def read_recipes(self, name: str, algorithms: Any, values: Sequence[Any]) -> tuple[Recipe, ...]:
+        """The recipes that the form describes.
+
+        Args:
+            name: of the recipe that the values started from.
+            algorithms, values: of `algorithms` and `fields`.
+
+        Raises:
+            ValueError: as `checked_algorithms` and `recipes_of`.
         """
         keys = (setting.key for setting in SETTINGS)
-        return recipe_of(name, dict(zip(keys, values, strict=True)))
+        chosen: tuple[Algorithm, ...] = checked_algorithms(name, algorithms)
+        return recipes_of(name, chosen, dict(zip(keys, values, strict=True)))
 
-    def read(self, name: str, source: str, device: str, minutes: Any, *values: Any) -> Choice:
+    def link(self, name: str, source: str, algorithms: Any, values: Sequence[Any]) -> str:
+        """The settings as the fragment of a link.
+
+        Args:
+            name, source, algorithms, values: of `inputs`.
+
+        Raises:
+            ValueError: as `link_of`.
+        """
+        return link_of(name, _checked_source(source), algorithms, values)
+
+    def follow(self, fragment: str) -> tuple[dict[Any, Any], list[Algorithm]]:
+        """Updates of the components for a link, and the algorithms that the fields are for.
+
+        Raises:
+            ValueError: as `read_link`.
+        """
+        linked = read_link(fragment)
+        chosen = list(linked.algorithms)
+        fields = {
+            field: linked.values[setting.key]
+            for field, setting in zip(self.fields, SETTINGS, strict=True)
+        }
+        return {
+            self.recipe: linked.recipe,
+            self.source: linked.source,
+            self.algorithms: gr.update(value=chosen, visible=bool(chosen)),
+            **fields,
+        }, chosen
+
+    def read(
+        self, name: str, source: str, device: str, minutes: Any, algorithms: Any, *values: Any
+    ) -> Choice:
         """Check what the form says.
 
         Args:
-            name, source, device, minutes, values: of `inputs`.
+            name, source, device, minutes, algorithms, values: of `inputs`.
 
         Raises:
             ValueError: if something cannot be; the text says what.
         """
-        recipe = self.read_recipe(name, values)
-        if source not in SOURCES:
-            raise ValueError(f"the characters must be one of {', '.join(SOURCES)}; got {source!r}")
+        recipes = self.read_recipes(name, algorithms, values)
+        checked = _checked_source(source)
         if device not in self._devices:
             raise ValueError(
-                f"the device must be one of {', '.join(self._devices)}; got {device!r}"
+                f"the device must be one of {', '.join(self._devices)}; got {shown(device)}"
             )
-        return Choice(recipe, source, device, self._limit(minutes))
+        return Choice(recipes, checked, device, self._limit(minutes))
 
     def _limit(self, minutes: Any) -> float:
         """The limit of a run: what was asked for, within what is allowed."""
-        if isinstance(minutes, bool) or not isinstance(minutes, (int, float)):
-            minutes = None
-        if minutes is None or not 0 <= minutes < 1e6:
-            raise ValueError(f"minutes must be 0 (no limit) or more; got {minutes!r}")
+        number = isinstance(minutes, (int, float)) and not isinstance(minutes, bool)
+        if not number or not 0 <= minutes < 1e6:
+            raise ValueError(f"minutes must be 0 (no limit) or more; got {shown(minutes)}")
         if not self._most_minutes:
             return float(minutes)
         return min(float(minutes), self._most_minutes) if minutes else self._most_minutes
@@ -170,6 +238,19 @@ class TrainForm:
             words["minutes_capped"].format(minutes=f"{most:g}") if most else words["minutes_info"]
         )
         return {"label": words["minutes"], "info": info}
+
+
+def _checked_source(source: str) -> Source:
+    for name in SOURCES:
+        if source == name:
+            return name
+    raise ValueError(f"the characters must be one of {', '.join(SOURCES)}; got {shown(source)}")
+
+
+def _algorithms_say(language: Language) -> Settings:
+    words = TRAIN_STRINGS[language]
+    choices = [(words[f"algorithm_{name}"], name) for name in ALGORITHMS]
+    return {**explanation("algorithms", language), "choices": choices}
 
 
 def _recipe_choices(language: Language) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,16 @@ from maml.sessions.training import Training
 from maml.sessions.visitors import TrainSession
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-# Hands the file that has just been written to the browser.
 _TAKE_FILE = """() => {
     const link = document.querySelector('#train-file a, a#train-file');
     (link ?? document.querySelector('#train-file')).click();
 }"""
+"""Hands the file that has just been written to the browser."""
 
+_HIDDEN_RUNS = """(session, language) => [session, language,
+    document.querySelector('.maml-training').dataset.hidden ?? '']"""
+"""Numbers of the runs that the page does not show, with commas between them."""
+_LONGEST_HIDDEN = 1000
 
 _COPY_TEXT = "(text) => { navigator.clipboard?.writeText(text).catch(() => {}); }"
 """It is shown as well: a browser may refuse to have it copied."""
@@ -58,6 +62,7 @@ class TrainResults:
             language="shell", visible=False, show_label=False, elem_classes="maml-command"
         )
         self._file = gr.DownloadButton(visible="hidden", elem_id="train-file")
+        self._hidden = gr.Textbox(visible="hidden", max_length=_LONGEST_HIDDEN)
         with texts.labelled(gr.Accordion(open=False), "hub"):
             texts.text(gr.Markdown(elem_classes="maml-note"), "hub_note")
             with gr.Row(elem_classes="maml-settings"):
@@ -139,22 +144,25 @@ class TrainResults:
         def write_checkpoint(session: TrainSession, training: Training) -> Path:
             return session.keep(f"maml-run-{training.number}.zip", downloads.checkpoint(training))
 
-        def write_figure(session: TrainSession, training: Training) -> Path:
-            return session.keep("maml-runs.png", downloads.figure(session.trainings))
+        def write_figure(session: TrainSession, training: Training, hidden: str) -> Path:
+            content = downloads.figure(_shown(session.trainings, hidden))
+            return session.keep("maml-runs.png", content)
 
-        def write_vector(session: TrainSession, training: Training) -> Path:
-            return session.keep("maml-runs.svg", downloads.figure(session.trainings, "svg"))
+        def write_vector(session: TrainSession, training: Training, hidden: str) -> Path:
+            content = downloads.figure(_shown(session.trainings, hidden), "svg")
+            return session.keep("maml-runs.svg", content)
 
         def write_table(session: TrainSession, training: Training) -> Path:
             return session.keep("maml-runs.csv", downloads.records_table(session.trainings))
 
-        for button, write in (
-            (self._checkpoint, write_checkpoint),
-            (self._figure, write_figure),
-            (self._vector, write_vector),
-            (self._table, write_table),
+        shown = {"inputs": [*whose, self._hidden], "js": _HIDDEN_RUNS}
+        for button, write, given in (
+            (self._checkpoint, write_checkpoint, {"inputs": whose}),
+            (self._figure, write_figure, shown),
+            (self._vector, write_vector, shown),
+            (self._table, write_table, {"inputs": whose}),
         ):
-            written = button.click(_download(write), whose, self._file, **_QUIET)
+            written = button.click(_download(write), outputs=self._file, **given, **_QUIET)
             written.success(None, None, None, js=_TAKE_FILE)
 
         def on_command(session: TrainSession | None, language: Language) -> Any:
@@ -181,13 +189,21 @@ class TrainResults:
         )
 
 
-def _download(write: Callable[[TrainSession, Training], Path]) -> Callable[..., str]:
-    def on_download(session: TrainSession | None, language: Language) -> str:
+def _download(write: Callable[..., Path]) -> Callable[..., str]:
+    """Has `write` make a file of a session and its latest training, and of what else is given."""
+
+    def on_download(session: TrainSession | None, language: Language, *more: str) -> str:
         session, training = _latest(session, TRAIN_STRINGS[language]["no_runs"])
         with as_page_errors():
-            return str(write(session, training))
+            return str(write(session, training, *more))
 
     return on_download
+
+
+def _shown(trainings: Sequence[Training], hidden: str) -> list[Training]:
+    """The trainings whose numbers are not among those hidden; all if none is left."""
+    numbers = set(hidden.split(","))
+    return [one for one in trainings if str(one.number) not in numbers] or list(trainings)
 
 
 def _latest(session: TrainSession | None, text: str) -> tuple[TrainSession, Training]:

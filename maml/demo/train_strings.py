@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from maml.demo.lesson_strings import LESSON_STRINGS
 from maml.sessions.document import Language
 
 _EN = {
     # what to do
     "recipe": "Recipe",
     "recipe_info": "A recipe fills in all settings below; change any of them.",
-    "recipe_quick": "See it learn (two minutes)",
+    "recipe_live": "See it learn (two minutes)",
     "recipe_notebook": "The original notebook",
     "recipe_flagship": "Flagship: the shipped weights (hours)",
     "source": "Characters",
@@ -49,7 +50,7 @@ _EN = {
     "second_order": "Second order",
     "second_order_info": "Differentiate through the inner steps; off is first-order MAML, faster.",
     "outer_rate": "Outer rate",
-    "outer_rate_info": "Learning rate of the outer loop (Adam), 0.00001 to 0.1.",
+    "outer_rate_info": "Learning rate of the outer loop (Adam), 0.00001 to 1.",
     "cosine": "Decay the outer rate",
     "cosine_info": "Along a cosine, down to one hundredth.",
     "meta_batch": "Meta-batch",
@@ -85,6 +86,8 @@ _EN = {
     "stopping": "Stopping.",
     "stopped": "Stopped.",
     "limit": "Stopped: the limit of {minutes} minutes is reached.",
+    "full": "Saved and stopped: the runs fill the disk space that is set aside for them. Remove a "
+    "run, or try again later.",
     "finished": "Finished.",
     "lost": "The page was closed or lost its connection, so the training was saved and stopped. "
     "You can resume it at the same step.",
@@ -119,13 +122,12 @@ _EN = {
     "on": "on",
     "off": "off",
     "steps_title": "Easier to adapt",
-    "steps_note": "Accuracy on fresh test tasks after each inner step, one query at a time.",
-    "steps_first": "at step {iteration}",
-    "steps_now": "now, at step {iteration}",
+    "steps_note": "Accuracy on fresh test tasks after each step of the [[inner|inner loop]], one "
+    "query at a time.",
     "inner_step": "Inner step",
     "tasks_title": "Tasks just solved",
-    "tasks_note": "Top row: the support examples. Below: queries of the same characters. A wrong "
-    "answer shows the character that was predicted.",
+    "tasks_note": "Top row: the [[support|support]] examples. Below: [[query|queries]] of the same "
+    "characters. A wrong answer shows the character that was predicted.",
     "task_right": "Task {number}: {right} of {total} correct, {before} before adapting",
     "right_mark": "correct",
     "wrong_mark": "predicted {letter}",
@@ -156,7 +158,7 @@ _EN = {
 _ZH = {
     "recipe": "配方",
     "recipe_info": "配方会填好下面的每一项设置，你可以随意更改。",
-    "recipe_quick": "看它学习（两分钟）",
+    "recipe_live": "看它学习（两分钟）",
     "recipe_notebook": "最初的笔记本",
     "recipe_flagship": "旗舰：随附权重（数小时）",
     "source": "字符",
@@ -196,7 +198,7 @@ _ZH = {
     "second_order": "二阶",
     "second_order_info": "对内循环求导；关闭则为一阶 MAML，更快。",
     "outer_rate": "外循环学习率",
-    "outer_rate_info": "外循环（Adam）的学习率，0.00001 到 0.1。",
+    "outer_rate_info": "外循环（Adam）的学习率，0.00001 到 1。",
     "cosine": "外循环学习率衰减",
     "cosine_info": "按余弦衰减到百分之一。",
     "meta_batch": "元批量",
@@ -229,6 +231,7 @@ _ZH = {
     "stopping": "正在停止。",
     "stopped": "已停止。",
     "limit": "已停止：达到 {minutes} 分钟的上限。",
+    "full": "已保存并停止：训练文件已占满预留的磁盘空间。请移除一次训练，或稍后再试。",
     "finished": "已完成。",
     "lost": "页面已关闭或连接中断，训练已保存并停止。可从同一步继续。",
     "failed": "训练失败：{text}",
@@ -260,12 +263,11 @@ _ZH = {
     "on": "开",
     "off": "关",
     "steps_title": "越来越容易适应",
-    "steps_note": "每个内循环步之后在新测试任务上的准确率，每次只问一个查询。",
-    "steps_first": "第 {iteration} 步时",
-    "steps_now": "现在，第 {iteration} 步",
+    "steps_note": "[[inner|内循环]]每一步之后在新测试任务上的准确率，每次只问一个查询。",
     "inner_step": "内循环步",
     "tasks_title": "刚解出的任务",
-    "tasks_note": "最上一行是支持集示例，下面是同样字符的查询。答错时标出预测成了哪个字符。",
+    "tasks_note": "最上一行是[[support|支持集]]示例，下面是同样字符的[[query|查询]]。"
+    "答错时标出预测成了哪个字符。",
     "task_right": "任务 {number}：{total} 个中对 {right} 个，适应前对 {before} 个",
     "right_mark": "正确",
     "wrong_mark": "预测为 {letter}",
@@ -292,5 +294,8 @@ _ZH = {
     "hub_done": "已推送：{url}",
 }
 
-TRAIN_STRINGS: dict[Language, dict[str, str]] = {"en": _EN, "zh": _ZH}
+TRAIN_STRINGS: dict[Language, dict[str, str]] = {
+    "en": {**_EN, **LESSON_STRINGS["en"]},
+    "zh": {**_ZH, **LESSON_STRINGS["zh"]},
+}
 """All texts of the Train tab by language and key."""

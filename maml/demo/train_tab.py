@@ -14,24 +14,37 @@ from typing import Any
 import gradio as gr
 
 from maml.demo.page_errors import as_page_errors
+from maml.demo.rates import address_of, is_loopback
 from maml.demo.train_board import TrainingBoard
 from maml.demo.train_form import TrainForm
-from maml.demo.train_pulse import Arrival, TrainPulse
+from maml.demo.train_pulse import LINK, Arrival, TrainPulse
 from maml.demo.train_results import TrainResults, WeightsBanner
 from maml.demo.train_strings import TRAIN_STRINGS
 from maml.demo.translated import Settings, TranslatedComponents
+from maml.sessions.disk import MEGABYTE, DiskQuota
 from maml.sessions.document import Language
+from maml.sessions.presence import Page
 from maml.sessions.settings import ServerSettings
 from maml.sessions.sources import Sources
 from maml.sessions.training import Training
-from maml.sessions.visitors import Page, TrainingQueue, TrainSession, Visitors
+from maml.sessions.turns import TrainingQueue
+from maml.sessions.visitors import TrainSession, Visitors
 
 _UPDATE_SECONDS = 0.25
 """Between two updates of the page."""
+_CURVE_SECONDS = 0.5
+"""Between two updates of curves and solved tasks."""
 _UNWATCHED_SECONDS = 1.0
 """Between two updates of a board that nobody sees."""
 _DEFAULTS = ServerSettings()
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+_COPY_LINK = f"""(fragment) => {{
+    const link = location.origin + location.pathname + "{LINK}" + fragment;
+    navigator.clipboard?.writeText(link).catch(() => {{}});
+    return link;
+}}"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +79,13 @@ def build_train_tab(
         pulse: outside the tabs; made with ``render=False`` and put into the page later.
         settings: how many trainings may run, how long, and where.
     """
-    visitors = Visitors(settings.runs, TrainingQueue(settings.trainings), settings.grace_seconds)
+    together = settings.runs_megabytes * MEGABYTE
+    visitors = Visitors(
+        settings.runs,
+        TrainingQueue(settings.trainings),
+        settings.grace_seconds,
+        DiskQuota(together // 10, together),
+    )
     sources = Sources()
     sources.look()
     form = TrainForm(settings.training_minutes, sources)
@@ -88,6 +107,10 @@ def build_train_tab(
                 problem = gr.Markdown(visible=False, elem_classes="maml-problem")
             with gr.Column(elem_classes="maml-later"):
                 form.settings(texts)
+                copy_link = texts.button("copy_link")
+                link = gr.Code(
+                    language=None, visible=False, show_label=False, elem_classes="maml-command"
+                )
         with gr.Column(scale=9, min_width=320, elem_classes="maml-right"):
             board = TrainingBoard(elem_id="training-board")
             with gr.Column(elem_classes="maml-results"):
@@ -97,25 +120,48 @@ def build_train_tab(
 
     def on_recipe(name: str) -> list[Any]:
         with as_page_errors():
-            return form.fill(name)
+            chosen, *values = form.fill(name)
+            return [chosen["value"], chosen, *values]
 
-    def on_settings(language: Language, name: str, *values: Any) -> Any:
+    def on_algorithms(name: str, before: Any, chosen: Any, *values: Any) -> list[Any]:
         try:
-            form.read_recipe(name, values)
+            return [chosen, *form.fill_for(name, before, chosen, values)]
+        except ValueError:  # the settings below say what is wrong
+            return [before, *values]
+
+    def on_settings(language: Language, name: str, algorithms: Any, *values: Any) -> Any:
+        try:
+            form.read_recipes(name, algorithms, values)
         except ValueError as error:
             text = TRAIN_STRINGS[language]["bad_settings"].format(text=error)
             return gr.update(value=text, visible=True)
         return gr.update(visible=False)
 
-    form.recipe.input(on_recipe, form.recipe, form.fields, **_QUIET)
+    filled_for = gr.State(form.algorithms.value)
+    filled = [filled_for, form.algorithms, *form.fields]
+    form.recipe.input(on_recipe, form.recipe, filled, **_QUIET)
+    form.algorithms.input(
+        on_algorithms,
+        [form.recipe, filled_for, form.algorithms, *form.fields],
+        [filled_for, *form.fields],
+        **_QUIET,
+    )
     gr.on(
-        [field.change for field in form.fields],
+        [form.algorithms.change, *(field.change for field in form.fields)],
         on_settings,
-        [language_state, form.recipe, *form.fields],
+        [language_state, form.recipe, form.algorithms, *form.fields],
         problem,
         trigger_mode="always_last",
         **_QUIET,
     )
+
+    def on_copy_link(name: str, source: str, algorithms: Any, *values: Any) -> Any:
+        with as_page_errors():
+            return gr.update(value=form.link(name, source, algorithms, values), visible=True)
+
+    given_settings = [form.recipe, form.source, form.algorithms, *form.fields]
+    written = copy_link.click(on_copy_link, given_settings, link, **_QUIET)
+    written.success(None, link, link, js=_COPY_LINK)
 
     # ---- training
 
@@ -123,7 +169,7 @@ def build_train_tab(
         """What can be done now."""
         training = session.current
         state = training.state if training else "idle"
-        ended = training is None or training.ended
+        ended = not session.busy
         return {
             start: {"interactive": ended},
             pause: {
@@ -137,13 +183,14 @@ def build_train_tab(
             **results.controls(session),
         }
 
-    def board_of(session: TrainSession, watched: bool = True) -> Settings:
-        """What the board shows; curves and drawings only if somebody sees them."""
+    def board_of(session: TrainSession, curves: bool = True) -> Settings:
+        """What the board shows; `curves`: these and drawings as well."""
         training = session.current
         if training is None:
             return {"live": "null", "run": "null", "solved": "null"}
-        shows: dict[str, Any] = {"live": {**training.live(), "place": session.place(training)}}
-        if watched:
+        place, planned = session.place(training), len(session.planned)
+        shows: dict[str, Any] = {"live": {**training.live(), "place": place, "planned": planned}}
+        if curves:
             shows |= {"run": training.outline(), "solved": training.solved_tasks()}
         return {key: json.dumps(value) for key, value in shows.items()}
 
@@ -168,22 +215,24 @@ def build_train_tab(
                 page.attached = False
 
     def _updates(session: TrainSession, page: Page, this: int) -> Iterator[dict[Any, Any]]:
-        yield {
-            session_state: session,
-            pulse: gr.update(token=session.token, running=True),
-            board: gr.update(**earlier_runs(session)),
-        }
+        yield {session_state: session, pulse: gr.update(token=session.token, running=True)}
         shown: dict[Any, Settings] = {}
-        told = 0.0
+        told = drawn = 0.0
+        latest: Training | TrainSession | None = session  # none of its trainings
         while page.watch == this:
             training = session.current
-            ended = training is None or training.ended
+            ended = not session.busy
             news = controls(session)
             pressing = ended or any(shown.get(one) != value for one, value in news.items())
             now = time.monotonic()
             if page.watched or pressing or now - told > _UNWATCHED_SECONDS:
                 told = now
-                news[board] = board_of(session, page.watched or ended)
+                draws = ended or (page.watched and (pressing or now - drawn > _CURVE_SECONDS))
+                drawn = now if draws else drawn
+                news[board] = board_of(session, draws)
+                if training is not latest:
+                    latest = training
+                    news[board] |= earlier_runs(session)
                 news[pulse] = {"told": round(1000 * now), "running": not ended}
                 yield _changes(shown, news)
             if ended or training is None:
@@ -205,34 +254,54 @@ def build_train_tab(
             if sources.default() == "generated":
                 says["value"] = "generated"  # else a choice that was made meanwhile would be undone
             yield {form.source: gr.update(**says)}
+        if arrival.link:
+            try:
+                fields, chosen = form.follow(arrival.link)
+                yield {**fields, filled_for: chosen, tabs: gr.Tabs(selected="train")}
+            except ValueError as error:
+                gr.Warning(TRAIN_STRINGS[language]["bad_settings"].format(text=error))
         session = visitors.find(arrival.token)
         if session is not None:
             yield from watch(session, request.session_hash)
 
     def on_start(
-        session: TrainSession | None, request: gr.Request, *given: Any
+        session: TrainSession | None, language: Language, request: gr.Request, *given: Any
     ) -> Iterator[dict[Any, Any]]:
-        session = session or visitors.welcome()
-        with as_page_errors():
+        with as_page_errors(language):
             choice = form.read(*given)
-            session.add(choice.recipe, choice.source, choice.device, choice.limit_minutes)
+            known = session
+            session = known or visitors.welcome(_address(request))
+            try:
+                first, *then = choice.recipes
+                session.add(first, choice.source, choice.device, choice.limit_minutes, then)
+            except ValueError:
+                if known is None:
+                    visitors.dismiss(session)
+                raise
         yield from watch(session, request.session_hash)
 
     def on_use_generated(
-        session: TrainSession | None, request: gr.Request, *given: Any
+        session: TrainSession | None, language: Language, request: gr.Request, *given: Any
     ) -> Iterator[dict[Any, Any]]:
         yield {form.source: "generated"}
         name, _, *others = given
-        yield from on_start(session, request, name, "generated", *others)
+        yield from on_start(session, language, request, name, "generated", *others)
 
     def on_resume(
         session: TrainSession | None, language: Language, request: gr.Request
     ) -> Iterator[dict[Any, Any]]:
         if session is None:
             raise gr.Error(TRAIN_STRINGS[language]["no_runs"], print_exception=False)
-        with as_page_errors():
+        with as_page_errors(language):
             session.resume()
         yield from watch(session, request.session_hash)
+
+    def _address(request: gr.Request) -> str:
+        """Of the client; "" for one on this machine: the operator, or a proxy not named."""
+        if request.request is None:
+            return ""
+        address = address_of(request.request.scope, settings.proxies)
+        return "" if is_loopback(address) else address
 
     def steer(act: Callable[[Training], None]) -> Callable[[TrainSession | None], None]:
         def on_press(session: TrainSession | None) -> None:
@@ -241,20 +310,33 @@ def build_train_tab(
 
         return on_press
 
-    def on_watched(session: TrainSession | None, request: gr.Request) -> None:
+    def on_stop(session: TrainSession | None) -> None:
         if session is not None:
-            session.presence.hear(request.session_hash or "", watched=True)
+            session.stop()
 
-    def on_unwatched(session: TrainSession | None, request: gr.Request) -> None:
-        if session is not None:
-            session.presence.hear(request.session_hash or "", watched=False)
+    def on_life(watched: bool) -> Callable[..., Any]:
+        """A page says that it is there.
+
+        By its token, which no state that Gradio keeps for a while must hold.  Who has lost that
+        state gets the session back.
+        """
+
+        def on_word(arrival: Arrival, session: TrainSession | None, request: gr.Request) -> Any:
+            found = visitors.find(arrival.token) or session
+            if found is None:
+                return gr.skip()
+            found.presence.hear(request.session_hash or "", watched=watched)
+            return gr.skip() if found is session else found
+
+        return on_word
 
     def on_remove(session: TrainSession | None, number: int | None) -> dict[Any, Any]:
         if session is None or number is None:
             return {board: gr.skip()}
         with as_page_errors():
             session.remove(number)
-        news = controls(session)
+        # Of a run that goes on, its updates alone speak: this might arrive after its end.
+        news = {} if session.busy else controls(session)
         news[board] = {**board_of(session), **earlier_runs(session)}
         return {component: gr.update(**settings) for component, settings in news.items()}
 
@@ -266,19 +348,23 @@ def build_train_tab(
     again: dict[str, Any] = {**long, "trigger_mode": "multiple"}
     steered = [start, pause, unpause, stop, resume, use_generated, *results.buttons]
     shown = [session_state, pulse, board, *steered]
-    pulse.arrive(on_arrive, [pulse, language_state], [form.source, *shown], **again)
-    start.click(on_start, [session_state, *form.inputs], shown, **again)
-    use_generated.click(
-        on_use_generated, [session_state, *form.inputs], [form.source, *shown], **again
-    )
+    followed = [tabs, filled_for, *given_settings]
+    pulse.arrive(on_arrive, [pulse, language_state], [*followed, *shown], **again)
+    given = [session_state, language_state, *form.inputs]
+    start.click(on_start, given, shown, **again)
+    use_generated.click(on_use_generated, given, [form.source, *shown], **again)
     resume.click(on_resume, [session_state, language_state], shown, **again)
     pause.click(steer(Training.pause), session_state, None, **long)
     unpause.click(steer(Training.unpause), session_state, None, **long)
-    stop.click(steer(Training.stop), session_state, None, **long)
+    stop.click(on_stop, session_state, None, **long)
+    board.pause(steer(Training.pause), session_state, None, **long)
+    board.unpause(steer(Training.unpause), session_state, None, **long)
     # "Once" would drop the signs of life that come while the app is slow to take one in.
     life: dict[str, Any] = {**_QUIET, "queue": False, "trigger_mode": "multiple"}
-    pulse.watched(on_watched, session_state, None, **life)
-    pulse.unwatched(on_unwatched, session_state, None, **life)
+    spoken = [pulse, session_state]
+    pulse.seen(visitors.expect, None, None, **life)
+    pulse.watched(on_life(True), spoken, session_state, **life)
+    pulse.unwatched(on_life(False), spoken, session_state, **life)
     board.remove(on_remove, [session_state, board], [board, *steered], **again)
     results.connect(session_state, language_state, session_weights, banner, tabs)
 

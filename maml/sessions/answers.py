@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,10 +16,12 @@ from torch import Tensor
 
 from maml.adapt import AdaptedLearner
 from maml.model import MetaNetwork
+from maml.prediction import shares_of
 from maml.sessions.document import (
     VERSION,
     Document,
     Drawing,
+    Symbol,
     example_sets,
     parse_document,
     parse_drawings,
@@ -59,11 +61,13 @@ def answer(
         * Always: ``revision``; ``steps``; ``inks`` of the drawings that the page has not seen;
           ``problems``, coded; ``waiting``, how many drawings the budget did not reach and the
           answer leaves out.  To ask again answers with more of them.
-        * With a query: ``query_ink``.
+        * With a query that has ink: ``query_ink``.
         * With two symbols: their ids as ``symbols``, ``shots`` of each, ``threshold``,
           ``trajectory``, ``adapted_ms``, ``answered_ms``.
-        * With both: ``probabilities`` in the order of ``symbols``; ``path``, the same after each
-          step; ``unknown``; ``leader`` and ``winner``, ids.  No winner means none of these; before
+        * With both: ``shares`` in the order of ``symbols`` and, last, of none of these; they sum
+          to 1; ``shares_path``, the same after each step; ``probabilities`` among the symbols
+          alone; ``path``, the same after each step; ``unknown``; ``leader``, the likeliest symbol's
+          id, and ``winner``, that with the largest share.  No winner means none of these; before
           the first step there is no leader either.
         * With a step taken: ``query_places`` on the map after each step, and ``map`` if the page
           wants it: those of all examples, symbol by symbol, see `DrawingMap`.
@@ -78,8 +82,13 @@ def answer(
         "waiting": waiting,
         "inks": _unseen_inks(document, session, model),
     }
-    if document.query is not None:
-        news["query_ink"] = _encode(session.ink(model, document.query))
+    query = document.query
+    if query is not None:
+        try:
+            news["query_ink"] = _encode(session.ink(model, query))
+        except Refusal as refusal:
+            problems.append({"code": "query_left_out", "reason": refusal.record})
+            query = None
     if len(symbols) < 2:
         return news
     try:
@@ -94,33 +103,58 @@ def answer(
             "symbols": [symbol.id for symbol in symbols],
             "shots": [len(symbol.drawings) for symbol in symbols],
             "threshold": model.unknown_threshold,
-            "trajectory": _trajectory(learner),
+            "trajectory": trajectory_of(learner),
             "adapted_ms": 1000 * (adapted - began),
         }
         # A map of answers that are all alike would show the noise of rounding.
         mapped = steps > 0 and all(math.isfinite(one.loss) for one in learner.trajectory)
         if mapped and document.wants_map:
             news["map"] = _places(session.map(learner, symbols).places)
-        if document.query is not None:
-            query = session.features(model, [document.query])
-            path = learner.path_of_features(query)[:, 0]
-            unknown = float(learner.unknown_of_features(query)[0])
+        if query is not None:
+            features = session.features(model, [query])
+            path, unknown_path = (one[:, 0] for one in learner.answers_by_step(features))
             news["path"] = [_rounded(row) for row in path.tolist()]
-            if path[-1].isfinite().all() and math.isfinite(unknown):
+            said = said_of(learner, path, unknown_path, symbols)
+            if said is None:
+                problems.append({"code": "no_finite_answer"})
+            else:
                 if mapped:
                     news["query_places"] = _places(session.map(learner, symbols).place(path))
-                # Before the first step every symbol is as likely as the next: none is claimed.
-                leader = symbols[int(path[-1].argmax())].id if steps else None
                 news |= {
+                    **said,
                     "probabilities": news["path"][-1],
-                    "unknown": round(unknown, 4),
-                    "leader": leader,
-                    "winner": None if unknown > model.unknown_threshold else leader,
+                    "unknown": round(float(unknown_path[-1]), 4),
+                    "shares": said["shares_path"][-1],
                 }
-            else:
-                problems.append({"code": "no_finite_answer"})
         news["answered_ms"] = 1000 * (time.perf_counter() - adapted)
     return news
+
+
+def said_of(
+    learner: AdaptedLearner, path: Tensor, unknown_path: Tensor, symbols: Sequence[Symbol]
+) -> dict[str, Any] | None:
+    """What a learner says of a drawing: ``shares_path``, ``leader`` and ``winner`` of `answer`.
+
+    Args:
+        learner: adapted to `symbols`.
+        path: the drawing's probabilities after each step, (steps + 1, ways).
+        unknown_path: its `Prediction.unknown` after each step, (steps + 1,).
+        symbols: in the order of the ways.
+
+    Returns:
+        Plain values; None if the last ones are not finite.
+    """
+    shares = shares_of(path, unknown_path, learner.model.unknown_threshold)
+    if not shares[-1].isfinite().all():
+        return None
+    # Before the first step every symbol is as likely as the next: none is claimed.
+    leader = symbols[int(path[-1].argmax())].id if learner.steps else None
+    return {
+        # Digits enough to tell the later steps apart: most is done after the first.
+        "shares_path": [[_finite(one, 6) for one in row] for row in shares.tolist()],
+        "leader": leader,
+        "winner": None if int(shares[-1].argmax()) == len(symbols) else leader,
+    }
 
 
 def warm_up(model: MetaNetwork) -> None:
@@ -147,8 +181,9 @@ def adapt_and_classify(
 
     Returns:
         ``names``; ``answers``, one a query: ``name`` (the likeliest symbol, or None for none of
-        these), ``probabilities`` in the order of `names`, ``unknown``; ``trajectory``: ``loss``
-        (mean cross-entropy) and ``accuracy`` on the examples, step 0 first.
+        these), ``shares`` in the order of `names` and, last, of none of these, ``probabilities``
+        among the names alone, ``unknown``; ``trajectory``: ``loss`` (mean cross-entropy) and
+        ``accuracy`` on the examples, step 0 first.
 
     Raises:
         Refusal: says what is wrong with the input.
@@ -177,17 +212,19 @@ def adapt_and_classify(
         "answers": [
             {
                 "name": winner,
-                "probabilities": _rounded(shares),
+                "shares": _rounded(shares),
+                "probabilities": _rounded(probabilities),
                 "unknown": _finite(unknown, 4),
             }
-            for winner, shares, unknown in zip(
+            for winner, shares, probabilities, unknown in zip(
                 prediction.winners,
+                prediction.shares.tolist(),
                 prediction.probabilities.tolist(),
                 prediction.unknown.tolist(),
                 strict=True,
             )
         ],
-        "trajectory": _trajectory(learner),
+        "trajectory": trajectory_of(learner),
     }
 
 
@@ -230,7 +267,8 @@ def _encode(ink: NDArray[np.float32]) -> str:
     return base64.b64encode(np.rint(ink * 255).astype(np.uint8).tobytes()).decode()
 
 
-def _trajectory(learner: AdaptedLearner) -> list[dict[str, float | None]]:
+def trajectory_of(learner: AdaptedLearner) -> list[dict[str, float | None]]:
+    """Mean cross-entropy ``loss`` (nats) and ``accuracy`` on the examples, step 0 first."""
     return [
         {
             "loss": _finite(learner.model.mean_loss(one.loss, learner.ways), 5),

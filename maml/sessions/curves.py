@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 Point = list[float | None]
 """A step and the values there; None stands for what is not a finite number."""
@@ -40,6 +41,41 @@ class ThinnedCurve:
         return list(self._points)
 
 
+class WorkClock:
+    """Seconds that a run has been at work after each step: rests do not count."""
+
+    def __init__(self) -> None:
+        self._worked = 0.0
+        self._since: float | None = None
+        self._after: dict[int, float] = {0: 0.0}
+
+    def work(self, step: int | None = None) -> None:
+        """Work begins or goes on; `step`: from the end of that step, as the run is resumed."""
+        if step is not None:
+            self._worked = self._after.get(step, self._worked)
+        self._since = time.monotonic()
+
+    def rest(self) -> None:
+        """A rest begins."""
+        self._count()
+        self._since = None
+
+    def note(self, step: int) -> None:
+        """A step, or what belongs to it, has just been done."""
+        self._count()
+        self._after[step] = self._worked
+
+    def after(self, step: float | None) -> float:
+        """Seconds at work, to a tenth, when a step and what belongs to it was done."""
+        return round(self._after.get(int(step or 0), self._worked), 1)
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        if self._since is not None:
+            self._worked += now - self._since
+            self._since = now
+
+
 def rounded(value: float) -> float | None:
-    """Four decimals are enough for a screen; None for what is not a finite number."""
-    return round(value, 4) if math.isfinite(value) else None
+    """Three decimals are enough for a screen; None for what is not a finite number."""
+    return round(value, 3) if math.isfinite(value) else None

@@ -211,7 +211,7 @@ def parse_document(value: object, known: Known | None = None) -> Document:
         )
     )
     _require_unique(symbols)
-    query = _strokes(document.get("query", []), (_part("in_query"),))
+    query = _query(document)
     language = document.get("language", "en")
     if language not in get_args(Language):
         raise Refusal("wrong_language", wanted="en, zh", found=_short(language))
@@ -221,13 +221,23 @@ def parse_document(value: object, known: Known | None = None) -> Document:
     )
     return Document(
         symbols=symbols,
-        query=Drawing(query) if query else None,
+        query=query,
         steps=None if steps is None else _whole(steps, "steps", 0, LARGEST_STEPS),
         revision=_whole(document.get("revision", 0), "revision", 0, LARGEST_NUMBER),
         language=cast(Language, language),
         unseen=tuple(_unseen(one) for one in unseen),
         wants_map=document.get("map") is True,
     )
+
+
+def _query(document: Mapping[str, Any]) -> Drawing | None:
+    """What is asked about: strokes ``query``, else the ``picture``."""
+    where = (_part("in_query"),)
+    strokes = _strokes(document.get("query", []), where)
+    if strokes:
+        return Drawing(strokes)
+    picture = document.get("picture")
+    return None if picture is None else Drawing(picture=_picture(picture, where))
 
 
 def parse_text(text: str) -> object:

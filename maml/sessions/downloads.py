@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from maml.plots import ImageFormat, RunCurves, runs_figure
-from maml.sessions.form import changes_of
+from maml.plots import RUN_COLOURS, ImageFormat, RunCurves, runs_figure
+from maml.recipes import RECIPES
+from maml.sessions.form import algorithm_of, changes_of
+from maml.sessions.stages import stages_of
 from maml.sessions.training import Training
 
-_COLUMNS = ("iteration", "epoch", "mode", "loss", "acc", "time")
+_COLUMNS = ("iteration", "epoch", "mode", "loss", "acc", "others", "time")
 
 _README = """\
 # Run {number}: weights trained with MAML Sketchpad
@@ -55,20 +57,27 @@ def records_table(trainings: Iterable[Training]) -> bytes:
     """Every record of the trainings, as CSV with a header; times are in UTC, as ISO 8601."""
     table = io.StringIO()
     writer = csv.writer(table)
-    writer.writerow(["run", "recipe", "data", "settings", *_COLUMNS])
+    writer.writerow(["run", "recipe", "algorithm", "data", "settings", *_COLUMNS])
     for training in trainings:
         job = training.job
         settings = json.dumps(changes_of(job.recipe))
-        head = [training.number, job.recipe.name, job.source, settings]
+        head = [
+            training.number,
+            job.recipe.name,
+            job.recipe.training.algorithm,
+            job.source,
+            settings,
+        ]
         for record in training.folder.records():
             at = datetime.fromtimestamp(record["time"], tz=UTC)
-            shown = {**record, "time": at.isoformat(timespec="milliseconds")}
+            others = json.dumps(record["others"]) if "others" in record else ""
+            shown = {**record, "time": at.isoformat(timespec="milliseconds"), "others": others}
             writer.writerow([*head, *(shown[column] for column in _COLUMNS)])
     return table.getvalue().encode()
 
 
 def figure(trainings: Sequence[Training], image_format: ImageFormat = "png") -> bytes:
-    """What the page shows of the trainings: accuracy and loss of every run.
+    """Accuracy and loss of trainings, in the page's colours.
 
     Raises:
         ValueError: if there is none.
@@ -85,18 +94,21 @@ def figure(trainings: Sequence[Training], image_format: ImageFormat = "png") -> 
 
 def _curves_of(training: Training) -> RunCurves:
     outline = training.outline()
-    settings = training.job.recipe.training
-    stages = [("meta-training", settings.total)]
-    if settings.pretraining_episodes:
-        stages.insert(0, ("pre-training", settings.pretraining_episodes))
+    names = {"pretraining": "pre-training", "meta": "meta-training"}
+    stages = [(names[span.name], span.last) for span in stages_of(training.job.recipe.training)]
+    chance, *other_chances = outline["chances"].values()
     changes = "".join(f", {key}={value}" for key, value in outline["changes"].items())
+    algorithm = f" ({outline['algorithm']})" if _other_algorithm(training) else ""
     data = "Omniglot" if training.job.source == "omniglot" else "generated alphabets"
     return RunCurves(
-        name=f"Run {training.number}: {outline['recipe']} on {data}{changes}",
+        name=f"Run {training.number}: {outline['recipe']}{algorithm} on {data}{changes}",
         train=outline["train"],
         test=outline["test"],
-        chance=outline["chance"],
+        chance=chance,
         stages=stages,
+        others=outline["others"],
+        other_chances=other_chances,
+        colour=RUN_COLOURS[(training.number - 1) % len(RUN_COLOURS)],
     )
 
 
@@ -104,6 +116,8 @@ def train_command(training: Training) -> str:
     """The command line that repeats a training to the letter, on this machine or one like it."""
     job = training.job
     words = ["python", "-m", "maml", "train", "--recipe", job.recipe.name]
+    if _other_algorithm(training):
+        words += ["--algorithm", job.recipe.training.algorithm]
     for key, value in changes_of(job.recipe).items():
         words += ["--set", f"{key}={json.dumps(value)}"]
     if job.source == "generated":
@@ -113,6 +127,14 @@ def train_command(training: Training) -> str:
     if training.threads:
         words += ["--threads", str(training.threads)]
     return shlex.join([*words, "--out", f"run-{training.number}"])
+
+
+def _other_algorithm(training: Training) -> str:
+    """The algorithm, if it is not the recipe's own."""
+    recipe = training.job.recipe
+    own = RECIPES[recipe.name].training.algorithm
+    algorithm = algorithm_of(recipe) or own
+    return algorithm if algorithm != own else ""
 
 
 def checkpoint(training: Training) -> bytes:
@@ -142,7 +164,8 @@ def _readme(training: Training, provenance: Mapping[str, Any]) -> str:
     return _README.format(
         number=training.number,
         recipe=recipe.name,
-        changes=f" with {changes}" if changes else "",
+        changes=(f" ({_other_algorithm(training)})" if _other_algorithm(training) else "")
+        + (f" with {changes}" if changes else ""),
         data=provenance["data"]["name"],
         iteration=provenance["iteration"],
         iterations=provenance["iterations"],

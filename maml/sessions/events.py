@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -90,6 +90,7 @@ class Evaluated:
         interval: half width of its 95 % confidence interval.
         loss: mean query loss, nats; None if it is not a finite number.
         line: what the notebook prints for it.
+        others: accuracy on tasks of further shapes, by the shape in words, in [0, 1].
     """
 
     iteration: int
@@ -97,6 +98,7 @@ class Evaluated:
     interval: float
     loss: float | None
     line: str
+    others: dict[str, float] = field(default_factory=dict)
     kind: Literal["test"] = "test"
 
 
@@ -129,6 +131,8 @@ class Preview:
         tasks: how many.
         accuracy_by_step: mean accuracy after each inner step, step 0 first, in [0, 1].
         solved: some of the tasks.
+        prototypes: mean accuracy of the nearest normalised class mean of the same body on the same
+            tasks, in [0, 1]; None for a network that cannot embed.
     """
 
     iteration: int
@@ -136,6 +140,7 @@ class Preview:
     tasks: int
     accuracy_by_step: tuple[float, ...]
     solved: tuple[SolvedTask, ...]
+    prototypes: float | None = None
     kind: Literal["preview"] = "preview"
 
 

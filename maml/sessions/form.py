@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
-from maml.config import LARGEST_WAYS, EpisodeShape, Pretraining, Recipe
-from maml.recipes import RECIPES
+from maml.config import LARGEST_WAYS, Algorithm, EpisodeShape, Pretraining, Recipe
+from maml.recipes import RECIPES, live
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlong, _SHORT.maxother, _SHORT.maxstring = 1, 40, 60, 60
+
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+"""What the recipe `live` may be trained by."""
+MOST_ALGORITHMS = 3
+"""Of one comparison: more curves than these cannot be told apart."""
 
 DRAWINGS = 20
 """Drawings of each character, in Omniglot as in the generated alphabets."""
@@ -45,7 +54,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("inner_rate", 0.0001, 100, whole=False),
     Setting("learned_rates"),
     Setting("second_order"),
-    Setting("outer_rate", 0.00001, 0.1, whole=False),
+    Setting("outer_rate", 0.00001, 1, whole=False),
     Setting("cosine"),
     Setting("meta_batch", 1, 32),
     Setting("pretraining", 0, 50_000),
@@ -91,7 +100,8 @@ def recipe_of(name: str, values: Mapping[str, Any]) -> Recipe:
 
     Whatever the page does not offer stays as in the named recipe.  A recipe may mix task shapes,
     of which the page shows the first: if the shape is changed, all tasks take the changed one, in
-    training and evaluation alike.
+    training and evaluation alike.  If the number of evaluation tasks is changed, it holds for the
+    evaluation at the end as well.
 
     Args:
         name: of the recipe that the values started from.
@@ -100,20 +110,84 @@ def recipe_of(name: str, values: Mapping[str, Any]) -> Recipe:
     Raises:
         ValueError: if a value is out of range, or the values cannot work together.
     """
-    if name not in RECIPES:
-        raise ValueError(f"the recipe must be one of {', '.join(RECIPES)}; got {name!r}")
-    base = RECIPES[name]
+    return changed(named_recipe(name), values)
+
+
+def changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """`recipe_of`, of any recipe.
+
+    Raises:
+        ValueError: if a value is out of range, or the values cannot work together.
+    """
     checked = {setting.key: _checked(setting, values.get(setting.key)) for setting in SETTINGS}
     recipe = _changed(base, checked)
     _check_drawings(recipe)
     return recipe
 
 
+def recipes_of(
+    name: object, algorithms: Sequence[Algorithm], values: Mapping[str, Any]
+) -> tuple[Recipe, ...]:
+    """The recipes of a comparison: what was changed on the page is changed in each of them.
+
+    Args:
+        name: of the recipe that the values started from.
+        algorithms: as `checked_algorithms` returns them; the values started from the first one's.
+        values: by the keys of `SETTINGS`.
+
+    Raises:
+        ValueError: as `recipe_of`.
+    """
+    first, *others = [named_recipe(name, one) for one in algorithms] or [named_recipe(name)]
+    base = values_of(first)
+    changes = {key: value for key, value in values.items() if value != base[key]}
+    return (
+        changed(first, values),
+        *(changed(other, {**values_of(other), **changes}) for other in others),
+    )
+
+
+def checked_algorithms(name: object, chosen: object) -> tuple[Algorithm, ...]:
+    """The algorithms to compare, in the order of `ALGORITHMS`; none for another recipe than `live`.
+
+    Raises:
+        ValueError: if one is unknown, or there are too few or too many.
+    """
+    if name != "live":
+        return ()
+    if not isinstance(chosen, (list, tuple)) or not all(one in ALGORITHMS for one in chosen):
+        raise ValueError(f"the algorithms must be of {', '.join(ALGORITHMS)}; got {shown(chosen)}")
+    if not 1 <= len(set(chosen)) <= MOST_ALGORITHMS:
+        raise ValueError(f"choose 1 to {MOST_ALGORITHMS} algorithms; got {len(set(chosen))}")
+    return tuple(one for one in ALGORITHMS if one in chosen)
+
+
+def named_recipe(name: object, algorithm: Algorithm | None = None) -> Recipe:
+    """The recipe with a name; `algorithm`: of the recipe `live`, another one than its own.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not isinstance(name, str) or name not in RECIPES:
+        raise ValueError(f"the recipe must be one of {', '.join(RECIPES)}; got {shown(name)}")
+    return RECIPES[name] if algorithm is None else live(algorithm)
+
+
+def algorithm_of(recipe: Recipe) -> Algorithm | None:
+    """The algorithm that was chosen for a recipe; None for one that leaves no choice."""
+    return recipe.training.algorithm if recipe.name == "live" else None
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: on one line, and not all of a long one."""
+    return _SHORT.repr(value)
+
+
 def _checked(setting: Setting, value: Any) -> Any:
     name = setting.key.replace("_", " ")
     if setting.is_switch:
         if not isinstance(value, bool):
-            raise ValueError(f"{name} must be on or off; got {value!r}")
+            raise ValueError(f"{name} must be on or off; got {shown(value)}")
         return value
     assert setting.low is not None and setting.high is not None
     fits = (
@@ -125,7 +199,7 @@ def _checked(setting: Setting, value: Any) -> Any:
     if not fits:
         kind = "a whole number" if setting.whole else "a number"
         raise ValueError(
-            f"{name} must be {kind} from {setting.low:g} to {setting.high:,}; got {value!r}"
+            f"{name} must be {kind} from {setting.low:g} to {setting.high:,}; got {shown(value)}"
         )
     return int(value) if setting.whole else float(value)
 
@@ -136,6 +210,7 @@ def _changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
         values["ways"], values["shots"], values["queries"], values["within_alphabet"]
     )
     same_shape = shape == training.shapes[0]
+    same_tasks = values["evaluation_tasks"] == training.evaluation_tasks
     network = replace(base.network, channels=values["channels"])
     if base.network.kind == "notebook":
         network = replace(network, ways=shape.ways)
@@ -146,6 +221,8 @@ def _changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
             training,
             shapes=training.shapes if same_shape else (shape,),
             evaluation=training.evaluation if same_shape else shape,
+            further_evaluations=training.further_evaluations if same_shape else (),
+            final_evaluation_tasks=training.final_evaluation_tasks if same_tasks else 0,
             inner=replace(
                 training.inner,
                 steps=values["inner_steps"],
@@ -175,7 +252,8 @@ def _pretraining(base: Pretraining | None, episodes: int) -> Pretraining | None:
 
 def _check_drawings(recipe: Recipe) -> None:
     """Say before any data is loaded what the sampler would say afterwards."""
-    for shape in (*recipe.training.shapes, recipe.training.evaluation):
+    training = recipe.training
+    for shape in (*training.shapes, training.evaluation, *training.further_evaluations):
         if shape.drawings > DRAWINGS:
             raise ValueError(
                 f"{shape.shots} shots and {shape.queries} queries need {shape.drawings} drawings "
@@ -185,5 +263,5 @@ def _check_drawings(recipe: Recipe) -> None:
 
 def changes_of(recipe: Recipe) -> dict[str, Any]:
     """The settings in which a recipe differs from the one it is named after."""
-    base = values_of(RECIPES[recipe.name])
+    base = values_of(named_recipe(recipe.name, algorithm_of(recipe)))
     return {key: value for key, value in values_of(recipe).items() if value != base[key]}

@@ -11,11 +11,18 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
+from maml.checkpoint import describe_network, load_pretrained
+from maml.hub import CARD, CONFIG, LIBRARY, RECORD, WEIGHTS
+from maml.model import MetaNetwork
+from maml.plain import parse_json
+
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_TOKEN = re.compile(r"[A-Za-z0-9_.-]+")
+"""No character that a message would show in another form, in which it would not be found."""
 
 
 def push_to_hub(weights: Path, name: str, token: str, *, private: bool = False) -> str:
-    """Upload weights with their provenance and a model card, in one commit.
+    """Upload weights with their configuration, provenance and a model card, in one commit.
 
     `maml.load_pretrained(name)` loads them again.
 
@@ -32,23 +39,29 @@ def push_to_hub(weights: Path, name: str, token: str, *, private: bool = False) 
         ValueError: if name or token cannot be used, or the Hub refuses; the text says why.
         OSError: if the Hub cannot be reached.
     """
-    name, token = name.strip(), token.strip()
+    name, token = (name or "").strip(), (token or "").strip()
     if not _NAME.fullmatch(name):
         raise ValueError(f"A repository's name must read owner/name; got {name!r}.")
     if not token:
         raise ValueError("An access token with the right to write is needed.")
+    if not _TOKEN.fullmatch(token):
+        raise ValueError(
+            "An access token has letters, digits, and _ . - only; copy it again, without spaces "
+            "and line breaks."
+        )
     record = weights.with_suffix(".json")
     try:
-        card = model_card(name, json.loads(record.read_text(encoding="utf-8")))
-    except (KeyError, TypeError, ValueError) as error:
+        card = model_card(name, parse_json(record.read_text(encoding="utf-8")))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{record.name} does not say how these weights were made ({error!r}); train again, or "
             "mend it."
         ) from error
     files = {
-        "model.safetensors": weights.read_bytes(),
-        "model.json": record.read_bytes(),
-        "README.md": card.encode(),
+        CONFIG: (json.dumps(config_of(load_pretrained(weights)), indent=2) + "\n").encode(),
+        WEIGHTS: weights.read_bytes(),
+        RECORD: record.read_bytes(),
+        CARD: card.encode(),
     }
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
     try:
@@ -63,7 +76,23 @@ def push_to_hub(weights: Path, name: str, token: str, *, private: bool = False) 
         raise ValueError(f"The Hub refused: {_first_line(error, token)}") from None
     except (HTTPError, OSError) as error:
         raise OSError(f"The Hub could not be reached: {_first_line(error, token)}") from None
+    except Exception as error:
+        raise ValueError(
+            f"The Hub's answer makes no sense: {type(error).__name__}: {_first_line(error, token)}"
+        ) from None
     return str(commit.commit_url)
+
+
+def config_of(model: MetaNetwork) -> dict[str, Any]:
+    """What `config.json` says of a network, ready for JSON."""
+    header = describe_network(model)
+    return {
+        "library_name": LIBRARY,
+        "model_type": LIBRARY,
+        "format": header["format"],
+        "network": parse_json(header["network"]),
+        "inner": parse_json(header["inner"]),
+    }
 
 
 def _first_line(error: Exception, token: str) -> str:
@@ -112,6 +141,7 @@ def model_card(name: str, provenance: dict[str, Any]) -> str:
         )
     else:
         lines.append("- Measured accuracy: not measured")
+    lines += _suite(provenance.get("suite"), provenance.get("suite_measured_with"))
     settings = json.dumps(provenance["settings"], indent=2)
     return "\n".join(
         [
@@ -132,3 +162,18 @@ def model_card(name: str, provenance: dict[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _suite(rows: Any, measured_with: Any) -> list[str]:
+    """The table of what `maml evaluate --suite` measured, or nothing."""
+    if not isinstance(rows, list) or not rows:
+        return []
+    lines = ["", "## Measured", "", "| measure | value | tasks |", "|---|---|---|"]
+    for row in rows:
+        value = f"{row['value']:.2f}"
+        if row.get("interval") is not None:
+            value += f" +- {row['interval']:.2f}"
+        lines.append(f"| {row['measure']} | {value} {row['unit']} | {row.get('tasks') or ''} |")
+    if isinstance(measured_with, dict) and measured_with.get("commit"):
+        lines += ["", f"Measured with the code of commit `{measured_with['commit']}`."]
+    return lines

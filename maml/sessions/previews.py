@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from maml.adapt import adapt
+from maml.batched import evaluation_mode
 from maml.config import EpisodeShape, Recipe
 from maml.data.characters import CharacterSet
 from maml.data.episodes import EpisodeSampler, SupportSet
@@ -61,14 +62,19 @@ class Previews:
         """
         began = time.monotonic()
         by_step: list[Tensor] = []
+        nearest: list[Tensor] = []
         solved: list[SolvedTask] = []
         for number in range(_TASKS):
             episode = self._sampler.sample(self._shape).to(self._device)
             names = tuple(str(way) for way in range(episode.ways))
             support = SupportSet(episode.support_images, episode.support_labels, names)
-            path = adapt(self._model, support).predict_path(episode.query_images)
-            chosen = path.argmax(dim=-1)  # (steps + 1, queries)
+            learner = adapt(self._model, support)
+            features = self._features(episode.query_images)
+            chosen = learner.path_of_features(features).argmax(dim=-1)  # (steps + 1, queries)
             by_step.append((chosen == episode.query_labels).double().mean(dim=1).cpu())
+            if self._model.can_embed:
+                right = learner.nearest_prototypes(features) == episode.query_labels
+                nearest.append(right.double().mean().cpu())
             if number < _SHOWN_TASKS:
                 by_way = (episode.ways, -1)
                 queries = episode.query_images.unflatten(0, by_way)[:, :_SHOWN_QUERIES]
@@ -90,7 +96,13 @@ class Previews:
             tasks=_TASKS,
             accuracy_by_step=tuple(round(value, 4) for value in means),
             solved=tuple(solved),
+            prototypes=round(torch.stack(nearest).mean().item(), 4) if nearest else None,
         )
+
+    @torch.no_grad()
+    def _features(self, images: Tensor) -> Tensor:
+        with evaluation_mode(self._model):
+            return self._model.features(images)
 
 
 def _rows(values: Tensor) -> tuple[tuple[int, ...], ...]:

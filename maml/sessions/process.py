@@ -17,12 +17,13 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from maml.config import Recipe, from_plain, to_plain
+from maml.config import Recipe
+from maml.plain import from_plain, to_plain
 from maml.sessions.events import Command, Event, EventError, ProcessEnded, from_line
 
 Source = Literal["omniglot", "generated"]
@@ -71,6 +72,34 @@ class Job:
         return cls(recipe=recipe, folder=Path(plain.pop("folder")), **plain)
 
 
+Receive = Callable[[Event | ProcessEnded], None]
+"""Takes in what a training says."""
+
+
+def start_program(command: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """Start a program that waits for a job; by default the one that trains.
+
+    Raises:
+        OSError: if it cannot be started.
+    """
+    package = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
+    # Threads that wait for work must sleep: spinning, they would take the cores from drawing.
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive"}
+    # In a session of its own it does not see the terminal's Ctrl-C.
+    return subprocess.Popen(
+        command or [sys.executable, "-P", "-m", "maml.sessions.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+
+
 class TrainingProcess:
     """A running training.
 
@@ -78,38 +107,22 @@ class TrainingProcess:
         job: what it is to do.
         receive: called with each event, on a thread of this object's own; the last one is
             `ProcessEnded`.
+        program: waits for a job already; None starts one.
 
     Raises:
         OSError: if the process cannot be started.
     """
 
-    def __init__(self, job: Job, receive: Callable[[Event | ProcessEnded], None]) -> None:
-        package = Path(__file__).resolve().parents[2]
-        path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-        # Threads that wait for work must sleep: spinning, they would take the cores from drawing.
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive"}
-        # In a session of its own it does not see the terminal's Ctrl-C.
-        self._process = subprocess.Popen(
-            self.command(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
+    def __init__(
+        self, job: Job, receive: Receive, program: subprocess.Popen[str] | None = None
+    ) -> None:
+        self._process = start_program() if program is None else program
         self._receive = receive
         self._errors: deque[str] = deque(maxlen=_KEPT_ERROR_LINES)
         self._listener = threading.Thread(target=self._listen_to_errors, daemon=True)
         self._listener.start()
         threading.Thread(target=self._listen, daemon=True).start()
         self._write(job.to_line())
-
-    def command(self) -> list[str]:
-        """The program that is started."""
-        return [sys.executable, "-P", "-m", "maml.sessions.worker"]
 
     @property
     def pid(self) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, assert_never
 
 from maml.config import Recipe
 from maml.runs import RunFolder
 from maml.sessions import events
-from maml.sessions.curves import Point, ThinnedCurve, rounded
+from maml.sessions.curves import Point, ThinnedCurve, WorkClock, rounded
+from maml.sessions.stages import caption_of, stages_of
 from maml.train import Stage
 
 State = Literal[
@@ -22,22 +24,27 @@ State = Literal[
     "stopping",
     "stopped",  # by its owner
     "limit",  # by the limit on minutes
+    "full",  # by the limit on the disk
     "finished",
     "lost",  # the page fell silent
     "failed",  # the process said why
     "died",  # the process ended without a word
 ]
-OVER: frozenset[State] = frozenset({"stopped", "limit", "finished", "lost", "failed", "died"})
+OVER: frozenset[State] = frozenset(
+    {"stopped", "limit", "full", "finished", "lost", "failed", "died"}
+)
 """States in which a run has ended."""
-BROKEN: frozenset[State] = frozenset({"lost", "failed", "died"})
+BROKEN: frozenset[State] = frozenset({"full", "lost", "failed", "died"})
 """Those of them that its owner did not ask for."""
-RESUMABLE: frozenset[State] = frozenset({"stopped", "limit", "lost", "died"})
+RESUMABLE: frozenset[State] = frozenset({"stopped", "limit", "full", "lost", "died"})
 """Those of them from which it may be resumed, if there are steps left."""
 
 _KEPT_LINES = 12
 _PACE_SECONDS = 8.0
 _STEADY_SECONDS = 60.0
 _PACE_INTERVAL = 0.25
+_MOMENTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
+"""Shares of a run after which its starting point is kept for comparison: most is learned early."""
 
 
 class Pace:
@@ -108,7 +115,7 @@ class RunProgress:
         self.rested_since: float | None = None
         self.without_data = False
         self.preview: events.Preview | None = None
-        self._first_preview: events.Preview | None = None
+        self._moments: list[events.Preview] = []
         self._data: events.DataProgress | None = None
         self._stage: Stage = "meta"
         self._end: State = "stopped"
@@ -118,6 +125,8 @@ class RunProgress:
         self._ended: float | None = None
         self._train = self._new_curve()
         self._test: list[Point] = []
+        self._others: dict[str, list[Point]] = {}
+        self._clock = WorkClock()
 
     @property
     def over(self) -> bool:
@@ -169,12 +178,14 @@ class RunProgress:
                 self.threads = event.threads
                 if event.iteration or self.iteration:
                     self._draw_anew(event.iteration)
+                self._clock.work(event.iteration)
                 self._enter("training")
             case events.StepTaken():
                 self._enter("training")
                 if event.stage != self._stage:
                     self._pace.clear()
                 self.iteration, self._stage = event.iteration, event.stage
+                self._clock.note(event.iteration)
                 self._train.add(event.iteration, 100 * event.accuracy, event.loss)
                 self._pace.note(event.iteration)
                 if event.line:
@@ -184,10 +195,12 @@ class RunProgress:
             case events.Evaluated():
                 self._enter("training")
                 self.accuracy = event.accuracy
+                self._clock.note(event.iteration)
                 self._add_test(event.iteration, event.accuracy, event.loss)
+                self._add_others(event.iteration, event.others)
                 self._lines.append(event.line)
             case events.Preview():
-                self._first_preview = self._first_preview or event
+                self._keep_moment(event)
                 self.preview = event
             case events.Saved():
                 self.saved = event.iteration
@@ -195,9 +208,11 @@ class RunProgress:
                 self._enter("paused")
                 self.rested_since = time.monotonic()
                 self._pace.rest()
+                self._clock.rest()
             case events.Continued():
                 self.rested_since = None
                 self._pace.wake()
+                self._clock.work()
                 self._enter("training")
             case events.Stopped():
                 self.end(self._end)
@@ -224,12 +239,23 @@ class RunProgress:
             [iteration, rounded(100 * accuracy), None if loss is None else rounded(loss)]
         )
 
+    def _add_others(self, iteration: int, accuracies: Mapping[str, float]) -> None:
+        for protocol, accuracy in accuracies.items():
+            self._others.setdefault(protocol, []).append([iteration, rounded(100 * accuracy)])
+
+    def _keep_moment(self, preview: events.Preview) -> None:
+        """Keep the untrained start, and the first one after each of the chosen moments."""
+        last = self._moments[-1].iteration if self._moments else -1
+        marks = [0, *(share * self.recipe.training.total for share in _MOMENTS)]
+        if any(last < mark <= preview.iteration for mark in marks):
+            self._moments.append(preview)
+
     def _new_curve(self) -> ThinnedCurve:
         return ThinnedCurve(self.recipe.training.total)
 
     def _draw_anew(self, last: int) -> None:
         """Draw the curves from what the run's file holds of the first `last` steps."""
-        self._train, self._test = self._new_curve(), []
+        self._train, self._test, self._others = self._new_curve(), [], {}
         for record in self.folder.records():
             is_test = record["mode"] == "test"
             # An evaluation after the last step that is kept is made again.
@@ -237,6 +263,10 @@ class RunProgress:
                 break
             if is_test:
                 self._add_test(record["iteration"], record["acc"] / 100, record["loss"])
+                others = record.get("others", {})
+                self._add_others(
+                    record["iteration"], {name: acc / 100 for name, acc in others.items()}
+                )
             else:
                 self._train.add(record["iteration"], record["acc"], record["loss"])
         self.iteration = last
@@ -265,20 +295,39 @@ class RunProgress:
             "seconds": round(self.seconds),
             "saved": self.saved,
             "lines": list(self._lines),
-            "first_steps": _steps(self._first_preview),
-            "steps": _steps(self.preview),
+            "caption": caption_of(self.recipe.training, self.iteration),
+            "inner_steps": self.recipe.training.inner.evaluation_steps,
         }
 
     def curves(self) -> dict[str, Any]:
-        """Accuracy (percent) and loss (nats) by step: points [step, accuracy, loss]."""
+        """What grows with the run, as plain values.
+
+        Returns:
+            Curves `train` and `test` of points [step, accuracy (percent), loss (nats), seconds at
+            work], and `others` of [step, accuracy, seconds] by the shape of their tasks; `protocol`
+            (shape of the tasks of `test`), `chances` (percent, by shape), `stages` and `moments`,
+            the inner-step curves of chosen starting points, the latest one last.
+        """
+        training = self.recipe.training
+        shapes = (training.evaluation, *training.further_evaluations)
+        latest = [self.preview] if self.preview and self.preview not in self._moments else []
         return {
-            "train": self._train.points(),
-            "test": list(self._test),
-            "chance": 100 / self.recipe.training.evaluation.ways,
+            "train": self._timed(self._train.points()),
+            "test": self._timed(self._test),
+            "others": {name: self._timed(points) for name, points in self._others.items()},
+            "protocol": str(training.evaluation),
+            "chances": {str(shape): rounded(100 / shape.ways) for shape in shapes},
+            "stages": [asdict(span) for span in stages_of(training)],
+            "moments": [_moment(one) for one in (*self._moments, *latest)],
         }
 
+    def _timed(self, points: Sequence[Point]) -> list[Point]:
+        return [[*point, self._clock.after(point[0])] for point in points]
 
-def _steps(preview: events.Preview | None) -> dict[str, Any] | None:
-    if preview is None:
-        return None
-    return {"iteration": preview.iteration, "by_step": preview.accuracy_by_step}
+
+def _moment(preview: events.Preview) -> dict[str, Any]:
+    return {
+        "iteration": preview.iteration,
+        "by_step": preview.accuracy_by_step,
+        "prototypes": preview.prototypes,
+    }

@@ -3,7 +3,9 @@
     python run.py picture.png ...
 
 Prints one line of JSON for each picture: "name" is the symbol, or null for none of them;
-"probabilities" are those of each symbol; "unknown" says how much speaks for none of them.
+"shares" are those of each symbol, in the order of "probabilities", and, last, of none of them: they
+sum to 1, and the largest gives the name.  "probabilities" are those among the symbols; "unknown"
+says how much speaks for none of them.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ def main(paths: list[str]) -> int:
             "name": answer.winners[0],
             "probabilities": dict(zip(answer.names, answer.probabilities[0].tolist(), strict=True)),
             "unknown": answer.unknown.item(),
+            "shares": answer.shares[0].tolist(),
         }
         print(json.dumps(record, ensure_ascii=False))
     return status

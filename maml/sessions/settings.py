@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import socket
@@ -35,6 +36,8 @@ class ServerSettings:
         runs: folder for the files of trainings; None takes a temporary one.
         proxies: how many proxies stand in front of the app, each of which appends the address that
             it was called from to `X-Forwarded-For`.
+        runs_megabytes: the most that the files of trainings may take; one visitor gets a tenth.
+        mcp: whether agents may call `adapt_and_classify` by the Model Context Protocol.
     """
 
     weights: str | None = None
@@ -43,12 +46,14 @@ class ServerSettings:
     grace_seconds: float = 60.0
     runs: Path | None = None
     proxies: int = 0
+    runs_megabytes: int = 2000
+    mcp: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerSettings:
         """Read `MAML_WEIGHTS`, `MAML_TRAININGS`, `MAML_TRAINING_MINUTES`, `MAML_GRACE_SECONDS`,
-        `MAML_RUNS` and `MAML_PROXIES`, and check the variables of Gradio and of the data sets that
-        decide whether the app can start.
+        `MAML_RUNS`, `MAML_RUNS_MEGABYTES`, `MAML_PROXIES` and `MAML_MCP`, and check the variables
+        of Gradio and of the data sets that decide whether the app can start.
 
         Raises:
             SettingError: if one of them does not make sense.
@@ -71,7 +76,9 @@ class ServerSettings:
             ),
             grace_seconds=read("MAML_GRACE_SECONDS", _seconds, 60.0),
             runs=read("MAML_RUNS", _writable_folder, None),
+            runs_megabytes=read("MAML_RUNS_MEGABYTES", _whole(10, 99_999_999), 2000),
             proxies=read("MAML_PROXIES", _whole(0, 10), 1 if space else 0),
+            mcp=read("MAML_MCP", _mcp, False),
         )
         read("GRADIO_SERVER_PORT", _whole(1, 65_535), 0)
         read("GRADIO_NUM_PORTS", _whole(1, 65_535), 0)
@@ -91,6 +98,14 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
         return int(digits)
 
     return parse
+
+
+def _mcp(text: str) -> bool:
+    if text.strip() not in ("0", "1"):
+        raise ValueError("must be 1 or 0")
+    if text.strip() == "1" and importlib.util.find_spec("mcp") is None:
+        raise ValueError("needs the package mcp: pip install 'mcp<2'")
+    return text.strip() == "1"
 
 
 def _minutes(text: str) -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
 from maml.runs import RunFolder
 from maml.sessions import events
-from maml.sessions.form import changes_of
-from maml.sessions.process import Job, TrainingProcess
+from maml.sessions.form import algorithm_of, changes_of
+from maml.sessions.process import Job, Receive, TrainingProcess
 from maml.sessions.progress import RunProgress, State
 
 STOP_SECONDS = 10.0
@@ -29,15 +30,23 @@ class Training:
         number: counted from 1 within the session.
         job: what it is to do.
         limit_minutes: how long it may take, pauses included; 0 for as long as it takes.
+        launch: starts its process.
     """
 
-    def __init__(self, number: int, job: Job, limit_minutes: float = 0) -> None:
+    def __init__(
+        self,
+        number: int,
+        job: Job,
+        limit_minutes: float = 0,
+        launch: Callable[[Job, Receive], TrainingProcess] = TrainingProcess,
+    ) -> None:
         self.number = number
         self.job = job
         self.limit_minutes = limit_minutes
         self.folder = RunFolder(job.folder)
         self.changed = threading.Condition()
         self.process: TrainingProcess | None = None
+        self._launch = launch
         self._progress = RunProgress(job.recipe, self.folder)
         self._process_gone = True
         self._stopped_at: float | None = None
@@ -97,7 +106,7 @@ class Training:
             self._stopped_at = None
             self._progress.begin()
             try:
-                self.process = TrainingProcess(self.job, self._receive)
+                self.process = self._launch(self.job, self._receive)
                 self._process_gone = False
             except OSError as error:
                 self._progress.end("failed", str(error))
@@ -188,6 +197,7 @@ class Training:
                 "number": self.number,
                 "state": self.state,
                 "recipe": self.job.recipe.name,
+                "algorithm": algorithm_of(self.job.recipe),
                 "source": self.job.source,
                 "changes": changes_of(self.job.recipe),
                 "iterations": self.job.recipe.training.total,

@@ -1,4 +1,4 @@
-"""Who trains here: the trainings of each visitor, and whose turn it is."""
+"""Who trains here, and the trainings of each visitor."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from maml.config import Recipe
+from maml.sessions.disk import DiskQuota
 from maml.sessions.downloads import weights_of
+from maml.sessions.presence import Presence
 from maml.sessions.process import Job, Source
+from maml.sessions.refusal import Refusal
 from maml.sessions.scratch import ScratchFolder
 from maml.sessions.training import Training
+from maml.sessions.turns import TrainingQueue
+from maml.sessions.warm import WarmStart
 
 MOST_RUNS = 12
 """Runs that a session keeps; the oldest makes room."""
@@ -26,130 +31,17 @@ MOST_SESSIONS = 200
 """Sessions that are kept; of those in which nothing runs the one unseen for longest makes room."""
 KEEP_SECONDS = 3600.0
 """A session in which nothing runs and whose pages have been silent for so long is closed."""
-_PAGE_SECONDS = 10.0
-"""A page that has been silent for so long sees nothing any more."""
-_LOOK_SECONDS = 0.5
-"""At most this much of the time between two looks counts as silence: when the app itself stands
-still, on a machine that is too busy, it cannot hear the pages either."""
+MOST_OF_AN_ADDRESS = 50
+"""Sessions of one client address that are kept while nothing runs in them."""
+_MAKES_ROOM_SECONDS = 600.0
+"""A session in which nothing runs and that has been unseen for so long makes room on the disk."""
+_MAKES_WAY = ("finished", "limit")
+"""States of a training after which the next one of a comparison begins."""
 _TEND_SECONDS = 0.1
+_WEIGH_SECONDS = 2.0
 _END_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
-
-# ---- whose turn it is ----------------------------------------------------------------------------
-
-
-class TrainingQueue:
-    """So many train at a time; the others wait in the order in which they came.
-
-    Args:
-        at_a_time: how many.
-        longest: how many may wait.
-
-    Raises:
-        ValueError: if not even one may train.
-    """
-
-    def __init__(self, at_a_time: int = 1, longest: int = 16) -> None:
-        if at_a_time < 1:
-            raise ValueError(f"trainings at a time must be at least 1; got {at_a_time}")
-        self._at_a_time = at_a_time
-        self._longest = longest
-        self._lock = threading.Lock()
-        self._queue: list[Training] = []
-
-    def join(self, training: Training) -> None:
-        """Take a place.
-
-        Raises:
-            ValueError: if the queue is full.
-        """
-        with self._lock:
-            if len(self._queue) >= self._at_a_time + self._longest:
-                raise ValueError(
-                    f"{self._longest} people are waiting to train already; try again later."
-                )
-            self._queue.append(training)
-
-    def place(self, training: Training) -> int:
-        """How many must end before it is this training's turn; 0: now, or it has no place."""
-        with self._lock:
-            if training not in self._queue:
-                return 0
-            return max(0, self._queue.index(training) - self._at_a_time + 1)
-
-    def leave(self, training: Training) -> None:
-        """Give the place up, whether it came to a turn or not."""
-        with self._lock:
-            if training in self._queue:
-                self._queue.remove(training)
-
-
-# ---- a visitor -----------------------------------------------------------------------------------
-
-
-@dataclass
-class Page:
-    """An open page of a visitor.
-
-    Args:
-        watched: whether anybody can see its board.
-        heard: when it last spoke, on the monotonic clock.
-        watch: number of the latest watch that keeps it up to date; earlier ones are to end.
-        attached: whether a watch keeps it up to date.
-    """
-
-    watched: bool = True
-    heard: float = field(default_factory=time.monotonic)
-    watch: int = 0
-    attached: bool = False
-
-
-class Presence:
-    """Whether a visitor is still there: every open page says so every second.
-
-    The end of a connection is not always seen: a network may simply stop carrying anything.
-    """
-
-    def __init__(self) -> None:
-        self._pages: dict[str, Page] = {}
-        self._silence = 0.0
-        self._looked = self.heard = time.monotonic()
-
-    def page(self, key: str) -> Page:
-        """The page with a key, a new one if it is not known."""
-        self._forget_pages()
-        return self._pages.setdefault(key, Page())
-
-    def hear(self, key: str, watched: bool = True) -> Page:
-        """A page has spoken.
-
-        Args:
-            key: of the page.
-            watched: whether anybody can see its board.
-        """
-        page = self.page(key)
-        self._silence, self.heard = 0.0, time.monotonic()
-        page.heard, page.watched = self.heard, watched
-        return page
-
-    def expect(self) -> None:
-        """A page has done something: silence counts from now."""
-        self._silence, self._looked = 0.0, time.monotonic()
-        self.heard = self._looked
-
-    def silence(self) -> float:
-        """Seconds since a page last spoke; to be asked a few times a second."""
-        now = time.monotonic()
-        self._silence += min(now - self._looked, _LOOK_SECONDS)
-        self._looked = now
-        return self._silence
-
-    def _forget_pages(self) -> None:
-        oldest = time.monotonic() - _PAGE_SECONDS
-        for key in [key for key, page in self._pages.items() if page.heard < oldest]:
-            if not self._pages[key].attached:
-                del self._pages[key]
 
 
 class TrainSession:
@@ -161,15 +53,30 @@ class TrainSession:
         folder: a folder of its own, made when it is first needed.
         queue: in which the visitors' trainings wait for each other.
         grace_seconds: a training whose visitor has been silent for longer is saved and stopped.
+        disk: what the visitors' files may take.
+        address: of the client; "" for one that is not limited.
+        warm: starts their processes.
     """
 
-    def __init__(self, folder: Path, queue: TrainingQueue, grace_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        queue: TrainingQueue,
+        grace_seconds: float = 60.0,
+        disk: DiskQuota | None = None,
+        address: str = "",
+        warm: WarmStart | None = None,
+    ) -> None:
         self.folder = folder
+        self.address = address
         self.token = secrets.token_urlsafe(24)
         self.trainings: list[Training] = []
+        self.planned: list[Recipe] = []
         self.presence = Presence()
         self._grace = grace_seconds
         self._queue = queue
+        self._disk = DiskQuota() if disk is None else disk
+        self._warm = WarmStart() if warm is None else warm
         self._numbers = 0
         self._copies = 0
 
@@ -185,24 +92,50 @@ class TrainSession:
 
     @property
     def busy(self) -> bool:
-        """Whether the latest training has not ended."""
-        return self.current is not None and not self.current.ended
+        """Whether the latest training has not ended, or another one follows it."""
+        return self.current is not None and (not self.current.ended or self._another_follows)
+
+    @property
+    def _another_follows(self) -> bool:
+        current = self.current
+        done = current is not None and current.ended and current.state in _MAKES_WAY
+        return done and bool(self.planned)
 
     def add(
-        self, recipe: Recipe, source: Source, device: str = "cpu", limit_minutes: float = 0
+        self,
+        recipe: Recipe,
+        source: Source,
+        device: str = "cpu",
+        limit_minutes: float = 0,
+        then: Sequence[Recipe] = (),
     ) -> Training:
         """Queue a new training; the oldest of too many is removed.
 
+        Args:
+            recipe: what to train and how.
+            source: of the characters.
+            device: to train on.
+            limit_minutes: how long it may take; 0 for as long as it takes.
+            then: what to train in the same way after it, one after another.  When one of them is
+                stopped the others wait until it was resumed and has finished.
+
         Raises:
-            ValueError: if the visitor's last one has not ended, or the queue is full.
+            ValueError: if the visitor's last one has not ended.
+            Refusal: if there is no place in the queue, or no room on the disk.
         """
         self._refuse_if_busy()
+        training = self._join(recipe, source, device, limit_minutes)
+        self.planned = list(then)
+        self.presence.expect()
+        return training
+
+    def _join(self, recipe: Recipe, source: Source, device: str, limit_minutes: float) -> Training:
+        self._disk.require_room(self.folder)
         job = Job(recipe, source, self.folder / f"run-{self._numbers + 1}", device)
-        training = Training(self._numbers + 1, job, limit_minutes)
-        self._queue.join(training)
+        training = Training(self._numbers + 1, job, limit_minutes, self._warm.launch)
+        self._queue.join(training, self.address)
         self._numbers += 1
         self.trainings.append(training)
-        self.presence.expect()
         while len(self.trainings) > MOST_RUNS:
             self.remove(self.trainings[0].number)
         return training
@@ -211,13 +144,15 @@ class TrainSession:
         """Queue the latest training again, to continue from its saved state.
 
         Raises:
-            ValueError: if there is none that can be resumed, or the queue is full.
+            ValueError: if there is none that can be resumed.
+            Refusal: as `add`.
         """
         self._refuse_if_busy()
         training = self.current
         if training is None or not training.resumable:
             raise ValueError("There is no run to resume; start a training.")
-        self._queue.join(training)
+        self._disk.require_room(self.folder)
+        self._queue.join(training, self.address)
         training.wait_for_turn(resume=True)
         self.presence.expect()
         return training
@@ -243,6 +178,14 @@ class TrainSession:
             raise ValueError(f"Run {number} is not over; stop it first.")
         self.trainings.remove(training)
         shutil.rmtree(training.folder.path, ignore_errors=True)
+        self.weigh()
+
+    def weigh(self) -> int:
+        """Count the bytes of its files anew; a training that fills its share is stopped."""
+        nbytes = self._disk.weigh(self.folder)
+        if nbytes >= self._disk.each and self.current is not None:
+            self.current.stop("full")
+        return nbytes
 
     def tend(self) -> None:
         """Start the training whose turn it is, end what has to end; to be called often."""
@@ -255,9 +198,30 @@ class TrainSession:
                 training.stop("lost")
             elif training.state == "waiting" and not self._queue.place(training):
                 training.start()
+                if self.planned:
+                    self._warm.prepare()
         training.keep_time()
         if training.ended:
             self._queue.leave(training)
+            self._go_on(training, silence)
+
+    def _go_on(self, training: Training, silence: float) -> None:
+        """Queue what was planned to follow a training, as soon as there is room for it."""
+        if silence > self._grace:
+            self.planned = []
+        elif self._another_follows:
+            job = training.job
+            with contextlib.suppress(Refusal):
+                self._join(self.planned[0], job.source, job.device, training.limit_minutes)
+                self.planned = self.planned[1:]
+
+    def stop(self) -> None:
+        """Save and end what runs."""
+        if self.current is None:
+            return
+        if self._another_follows:
+            self.planned = []
+        self.current.stop()
 
     def close(self) -> None:
         """End what runs and remove the files."""
@@ -265,6 +229,7 @@ class TrainSession:
             training.abandon()
             self._queue.leave(training)
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._disk.forget(self.folder)
 
     # ---- files of its own
 
@@ -274,6 +239,7 @@ class TrainSession:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / name
         path.write_bytes(content)
+        self.weigh()
         return path
 
     def frozen_weights(self, training: Training) -> Path:
@@ -286,6 +252,7 @@ class TrainSession:
         folder = self.folder / f"drawing-{self._copies}"
         path = _copy_weights(training, folder)
         shutil.rmtree(self.folder / f"drawing-{self._copies - 1}", ignore_errors=True)
+        self.weigh()
         return path
 
     @contextlib.contextmanager
@@ -316,6 +283,7 @@ class Visitors:
             system's folder for temporary files.
         queue: in which their trainings wait for each other.
         grace_seconds: a training whose visitor has been silent for longer is saved and stopped.
+        disk: what their files may take.
     """
 
     def __init__(
@@ -323,6 +291,7 @@ class Visitors:
         folder: str | os.PathLike[str] | None,
         queue: TrainingQueue,
         grace_seconds: float = 60.0,
+        disk: DiskQuota | None = None,
     ) -> None:
         self._scratch: ScratchFolder | None = None
         with contextlib.suppress(OSError):  # the training says what is wrong with the folder
@@ -330,20 +299,32 @@ class Visitors:
         self._folder = self._scratch.path if self._scratch else Path(folder or "")
         self._queue = queue
         self._grace = grace_seconds
+        self._disk = DiskQuota() if disk is None else disk
+        self._warm = WarmStart()
+        self._weighed = 0.0
         self._lock = threading.Lock()
         self._sessions: dict[str, TrainSession] = {}
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
-    def welcome(self) -> TrainSession:
-        """A session for a new visitor, with a folder of its own."""
-        session = TrainSession(self._new_folder(), self._queue, self._grace)
+    def welcome(self, address: str = "") -> TrainSession:
+        """A session for a new visitor, with a folder of its own.
+
+        Args:
+            address: of the client; "" for one that is not limited.
+        """
+        folder = self._new_folder()
+        session = TrainSession(folder, self._queue, self._grace, self._disk, address, self._warm)
         with self._lock:
             self._sessions[session.token] = session
             if self._thread is None:
                 self._thread = threading.Thread(target=self._tend, daemon=True, name="visitors")
                 self._thread.start()
         return session
+
+    def expect(self) -> None:
+        """A page shows the board; its visitor may start a training soon."""
+        self._warm.prepare()
 
     def find(self, token: object) -> TrainSession | None:
         """The session with a token, or None."""
@@ -362,6 +343,7 @@ class Visitors:
     def close(self) -> None:
         """Close all sessions and end the thread; their processes get a second."""
         self._closed.set()
+        self._warm.close()
         trainings = [one for session in list(self._sessions.values()) for one in session.trainings]
         for training in trainings:
             training.abandon()
@@ -394,14 +376,41 @@ class Visitors:
                     _log.exception("A session could not be tended.")
             for session in _dispensable(sessions):
                 self.dismiss(session)
+            if time.monotonic() - self._weighed > _WEIGH_SECONDS:
+                self._weighed = time.monotonic()
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """Weigh the folders in which something runs; clear away or stop what is too much."""
+        with self._lock:
+            sessions = list(self._sessions.values())
+        # Folders of the others were weighed when they last changed.
+        busy = {session: session.weigh() for session in sessions if session.busy}
+        unseen = time.monotonic() - _MAKES_ROOM_SECONDS
+        idle = [one for one in _by_age(sessions) if one.presence.heard < unseen]
+        while self._disk.total >= self._disk.together and idle:
+            self.dismiss(idle.pop(0))
+        if self._disk.total >= self._disk.together and busy:
+            largest = max(busy, key=busy.__getitem__)
+            if largest.current is not None:
+                largest.current.stop("full")
+
+
+def _by_age(sessions: Sequence[TrainSession]) -> list[TrainSession]:
+    """Those in which nothing runs, the one unseen for longest first."""
+    idle = [session for session in sessions if not session.busy]
+    return sorted(idle, key=lambda session: session.presence.heard)
 
 
 def _dispensable(sessions: Sequence[TrainSession]) -> list[TrainSession]:
-    """Those that have been idle for too long, or are too many."""
-    idle = sorted(
-        (session for session in sessions if not session.busy),
-        key=lambda session: session.presence.heard,
-    )
+    """Those that have been idle for too long, or are too many, of all or of one address."""
+    idle = _by_age(sessions)
     oldest = time.monotonic() - KEEP_SECONDS
     stale = sum(session.presence.heard < oldest for session in idle)
-    return idle[: max(stale, len(sessions) - MOST_SESSIONS)]
+    going = idle[: max(stale, len(sessions) - MOST_SESSIONS)]
+    surplus = Counter(session.address for session in idle if session.address)
+    for session in idle:
+        if surplus[session.address] > MOST_OF_AN_ADDRESS and session not in going:
+            surplus[session.address] -= 1
+            going.append(session)
+    return going

@@ -6,20 +6,23 @@ Reads a `Job` and then commands from standard input, and writes events to standa
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
+import select
 import signal
 import sys
 import threading
 from _thread import interrupt_main
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 
 import torch
 
 from maml.config import MetaTraining
 from maml.data.characters import CharacterSet
-from maml.data.omniglot import load_omniglot
+from maml.data.omniglot import load_omniglot, omniglot_is_at_hand
 from maml.data.synthetic import load_generated
 from maml.evaluate import EvaluationResult
 from maml.runs import TrainingRun, leave_a_core, notebook_line
@@ -30,6 +33,10 @@ from maml.sessions.process import Job
 from maml.train import MetaStep
 
 _NICENESS = 19
+_PATIENCE_SECONDS = 300.0
+"""A process that gets no job for so long ends."""
+PROCESS_NAME = "maml-training"
+"""Of a process that has a job, where the system has names for them."""
 SAVE_SECONDS = 5.0
 """Between two writes of the state: as much is lost, at most, when the process is killed."""
 
@@ -60,7 +67,7 @@ class Channel:
         # What libraries print must not get among the events.
         self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
-        self.job = Job.from_line(sys.stdin.readline())
+        self.job = _wait_for_job()
         self.stopped = threading.Event()
         self.running = threading.Event()
         self.running.set()
@@ -96,6 +103,38 @@ class Channel:
         if self.interruptible and self.stopped.is_set():
             self.interruptible = False
             raise StopNow
+
+
+def _wait_for_job() -> Job:
+    """The job; ends the process if none comes, or the app is gone."""
+    patience = threading.Timer(_PATIENCE_SECONDS, os._exit, [0])
+    patience.daemon = True
+    patience.start()
+    with contextlib.suppress(NoData, OSError, ValueError):
+        if not select.select([sys.stdin], [], [], 0)[0]:
+            _omniglot_at_hand()
+    line = sys.stdin.readline()
+    patience.cancel()
+    if not line:
+        os._exit(0)
+    with contextlib.suppress(OSError):  # Linux: what "top" shows tells it from one that waits
+        Path("/proc/self/comm").write_text(PROCESS_NAME)
+    return Job.from_line(line)
+
+
+@functools.cache
+def _omniglot_at_hand() -> CharacterSet | None:
+    """Omniglot as most recipes want it, read while nobody waits; None if it would be downloaded.
+
+    Raises:
+        NoData: if it is damaged.
+    """
+    if not omniglot_is_at_hand():
+        return None
+    try:
+        return load_omniglot(framing="fit")
+    except (ValueError, OSError) as error:
+        raise NoData(str(error)) from error
 
 
 def main() -> int:
@@ -157,7 +196,11 @@ def train(channel: Channel) -> Iterator[Event]:
     yield events.Begun(run.iteration, torch.get_num_threads())
     # Closing the records saves the state.
     with contextlib.closing(run.records()) as records:
-        evaluates = False
+        if not run.iteration:
+            yield previews.take(0)
+        evaluates = job.recipe.training.evaluate_untrained and not run.iteration
+        if evaluates:
+            yield events.EvaluationBegun(run.iteration)
         while (record := _next(records, channel, interruptible=evaluates)) is not None:
             yield _told(record, job.recipe.training)
             iteration = record.iteration
@@ -213,7 +256,8 @@ def _told(record: Record, training: MetaTraining) -> Event:
     if isinstance(record, MetaStep):
         return events.StepTaken(record.stage, iteration, loss, record.accuracy, line)
     assert line is not None
-    return events.Evaluated(iteration, record.accuracy, record.interval, loss, line)
+    others = {other.protocol: other.accuracy for other in record.others}
+    return events.Evaluated(iteration, record.accuracy, record.interval, loss, line, others)
 
 
 def load_characters(job: Job, progress: Callable[[str, int, int], None]) -> CharacterSet:
@@ -229,6 +273,10 @@ def load_characters(job: Job, progress: Callable[[str, int, int], None]) -> Char
     if job.source == "generated":
         progress("generating", 0, 0)
         return load_generated(framing=job.recipe.framing)
+    if job.root is None and job.recipe.framing == "fit":
+        known = _omniglot_at_hand()
+        if known is not None:
+            return known
     try:
         return load_omniglot(job.root, framing=job.recipe.framing, progress=progress)
     except (ValueError, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from maml.demo.strings import worded
-from maml.model import MetaNetwork, build_model
+from maml.model import MetaNetwork
+from maml.networks import build_model
 from maml.recipes import RECIPES
 from maml.sessions.answers import answer
 from maml.sessions.document import ForgottenDrawing, parse_document, parse_text
@@ -77,10 +79,9 @@ def model() -> MetaNetwork:
 
 
 def small_network() -> MetaNetwork:
-    recipe = RECIPES["quick"]
-    return build_model(
-        recipe.network, recipe.training.inner, torch.Generator().manual_seed(0)
-    ).eval()
+    recipe = RECIPES["flagship"]
+    network = replace(recipe.network, channels=32, test_time_views=1)
+    return build_model(network, recipe.training.inner, torch.Generator().manual_seed(0)).eval()
 
 
 @settings(

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from maml.demo.strings import worded
-from maml.model import MetaNetwork, build_model
+from maml.model import MetaNetwork
+from maml.networks import build_model
 from maml.recipes import RECIPES
 from maml.sessions.answers import answer
 from maml.sessions.document import LARGEST_PICTURE, Drawing, parse_document

@@ -151,12 +151,12 @@ def from_address(address: bytes, request: bytes) -> bytes:
 
 def test_one_address_cannot_flood_the_queue(app: tuple[int, Path]) -> None:
     port, _ = app
-    statuses = []
-    for number in range(400):
-        body = b'{"data":[null],"fn_index":0,"session_hash":"flood%d"}' % number
+    statuses = [b"200"]
+    while statuses[-1] != b"429":
+        body = b'{"data":[null],"fn_index":0,"session_hash":"flood%d"}' % len(statuses)
         request = from_address(b"198.51.100.7", post("/gradio_api/queue/join", body))
         statuses.append(exchange(port, request).split()[1])
-    assert b"429" in statuses[-50:]
+        assert len(statuses) < 400
     another = from_address(b"198.51.100.8", post("/gradio_api/queue/join", body))
     assert exchange(port, another).split()[1] == b"200"
     own = from_address(b"198.51.100.7", post("/sketchpad/answer", asked(EMPTY)))
@@ -165,7 +165,7 @@ def test_one_address_cannot_flood_the_queue(app: tuple[int, Path]) -> None:
 
 def test_one_address_cannot_keep_everybody_busy_with_large_bodies(app: tuple[int, Path]) -> None:
     port, _ = app
-    large = from_address(b"198.51.100.9", post("/sketchpad/answer", b"[" + b"0," * 4_900_000))
+    large = from_address(b"198.51.100.9", post("/sketchpad/answer", b"[" + b" " * 9_800_000))
     statuses = [exchange(port, large).split()[1]]
     while statuses[-1] != b"429" and len(statuses) < 30:
         statuses.append(exchange(port, large).split()[1])

@@ -231,3 +231,23 @@ test("a file from elsewhere is refused with the reason", () => {
   refuse("not_whole", (v) => { v.steps = 21; });
   refuse("not_whole", (v) => { v.steps = "5"; });
 });
+
+test("a picture is asked about in place of strokes, and taught like any drawing", () => {
+  const picture = "data:image/png;base64,AAAA";
+  const drawn = D.addStroke(start(), null, line);
+  const asked = freeze(D.askPicture(drawn, picture));
+  assert.deepEqual([asked.query, D.queryOf(asked), D.isAsked(asked)], [[], { picture }, true]);
+  const taught = D.queryToExample(asked, 2);
+  assert.deepEqual(taught.symbols[1].examples, [{ picture }]);
+  assert.equal(D.isAsked(taught), false);
+  const added = D.queryToNewSymbol(asked, "New");
+  assert.deepEqual([added.symbols[2].name, added.symbols[2].examples], ["New", [{ picture }]]);
+  assert.equal(D.isAsked(added), false);
+  assert.deepEqual(D.queryOf(D.addStroke(asked, null, line)), { strokes: [line] });
+  assert.equal(D.isAsked(D.clearPad(asked, null)), false);
+  assert.deepEqual(D.parse(D.serialise(asked)), asked);
+  assert.ok(!D.serialise(drawn).includes("picture"));
+  assert.throws(() => D.askPicture(drawn, "data:text/html,x"), refused("bad_picture"));
+  const both = { ...JSON.parse(D.serialise(drawn)), picture };
+  assert.deepEqual(D.queryOf(D.readDocument(both)), { strokes: [line] });
+});

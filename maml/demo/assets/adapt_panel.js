@@ -65,7 +65,7 @@ const SketchAdaptPanel = (() => {
       const curve = answer?.trajectory ?? null;
       if (curve !== this.drawn) this.drawSupport(curve);
       this.drawn = curve;
-      if (answer?.path) this.drawPath(doc, answer);
+      if (answer?.shares_path) this.drawPath(doc, answer);
       else this.curve_path.clear();
       this.drawMap(answer);
       this.play.disabled = !curve || curve.length < 2;
@@ -114,12 +114,15 @@ const SketchAdaptPanel = (() => {
           { from: told(values[0]), to: told(values.at(-1)), steps }) });
     }
 
-    drawPath(doc, { symbols, path, leader }) {
-      const lines = symbols.map((id, i) => ({ key: id, colour: SketchCard.colourOf(id),
-        className: id === leader ? "line strong" : "line", dots: id === leader,
+    drawPath(doc, { symbols, shares_path: path, leader, winner }) {
+      const strong = leader === null ? undefined : winner;
+      const lines = [...symbols, null].map((id, i) => ({ key: id ?? "none",
+        colour: id === null ? "var(--faint)" : SketchCard.colourOf(id),
+        className: id === strong ? "line strong" : "line", dots: id === strong,
         points: path.map((row, step) => [step, row[i]]) }));
-      const { points } = lines.find((line) => line.dots) ?? lines[0];
-      const name = doc.symbols.find((symbol) => symbol.id === (leader ?? symbols[0]))?.name ?? "?";
+      const { points, key } = lines.find((line) => line.dots) ?? lines[0];
+      const name = key === "none" ? this.t("none")
+        : doc.symbols.find((symbol) => symbol.id === key)?.name ?? "?";
       const steps = points.length - 1;
       this.curve_path.show(lines.sort((a, b) => a.dots - b.dots), { xTop: Math.max(1, steps),
         yTop: 1, description: this.t("path_described", { name, from: whole(points[0][1]),

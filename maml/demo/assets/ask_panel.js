@@ -5,7 +5,7 @@ const SketchAskPanel = (() => {
   const { el, set, say, label } = Dom;
   const { button } = SketchIcons;
   const { percent } = Words;
-  const { LIMITS, drawingCount } = SketchDocument;
+  const { LIMITS, drawingCount, isAsked } = SketchDocument;
   const { colourOf, showInk } = SketchCard;
   const FEW = 6; // with more symbols than this, only the likeliest have their bars shown
 
@@ -53,18 +53,17 @@ const SketchAskPanel = (() => {
       this.clear = button(t("clear"), { glyph: "erase", text: t("clear"),
         onclick: () => actions.clear(null) });
       this.hint = el("p", { class: "hint", text: t("query_hint") });
+      this.pictures = new SketchAskPicture.AskPicture({ t, actions });
       this.winner = el("span", { class: "winner-name", dir: "auto" });
       this.sure = el("span", { class: "winner-share" });
       this.answer = el("div", { id: "answer", class: "answer", "aria-live": "polite",
         "aria-atomic": "true" }, this.winner, " ", this.sure);
-      this.list = el("ul", { class: "rows", "aria-label": t("probabilities") });
+      this.list = el("ul", { class: "rows" });
       this.more = button(" ", { text: " ", kind: "quiet wide", onclick: () => {
         this.showAll = !this.showAll;
         this.showAnswer(this.doc, this.shown);
       } });
       this.unknown = new Row("div", "unknown", "plus", () => actions.teach(null));
-      this.mark = el("span", { class: "mark", "aria-hidden": "true" });
-      this.unknown.bar.append(this.mark);
       this.teachHint = el("p", { class: "hint", text: t("teach_hint") });
       this.shut = button(t("close_ask"), { glyph: "close", kind: "icon quiet shut",
         onclick: () => this.close() });
@@ -72,17 +71,22 @@ const SketchAskPanel = (() => {
         el("div", { class: "ask-grid" },
           el("div", { class: "panel-head" }, el("h2", { text: t("ask") }), this.shut),
           this.answer,
-          el("div", { class: "pad-frame" }, this.canvas, this.hint),
+          el("div", { class: "pad-frame" }, this.canvas, this.pictures.shown, this.hint),
           el("div", { class: "ask-tools" },
             el("figure", { class: "seen" }, this.ink,
               el("figcaption", { text: t("network_sees") })),
-            this.clear),
-          el("div", { class: "bars" }, this.list, this.more, this.unknown.node, this.teachHint)));
+            this.pictures.node, this.clear),
+          el("div", { class: "bars" },
+            el("div", { class: "distribution", role: "group", "aria-label": t("shares") },
+              this.list, this.unknown.node),
+            this.more, this.teachHint)));
+      this.pictures.takeFrom(this.node);
       // On a phone the panel rises from the lower edge; its place on the page keeps its room.
       this.slot = el("div", { class: "ask-slot" }, this.node);
       this.pad = new SketchPads.Pad(this.canvas, {
         onStroke: (points) => actions.stroke(null, points),
         onLive: (points) => actions.live(points),
+        onKeys: actions.penKeys,
       });
     }
 
@@ -106,8 +110,9 @@ const SketchAskPanel = (() => {
     show(doc) {
       this.doc = doc;
       this.pad.show(doc.query);
-      this.hint.hidden = doc.query.length > 0;
-      this.clear.disabled = !doc.query.length;
+      this.pictures.show(doc);
+      this.hint.hidden = isAsked(doc);
+      this.clear.disabled = !isAsked(doc);
     }
 
     /** Show an answer; null if there is none yet. */
@@ -115,13 +120,14 @@ const SketchAskPanel = (() => {
       this.doc = doc;
       this.shown = answer;
       // An unfinished stroke is asked about too, so the answer knows best what was drawn.
-      const asked = answer ? "query_ink" in answer : doc.query.length > 0;
-      const shares = asked && answer?.probabilities
-        ? new Map(answer.symbols.map((id, i) => [id, answer.probabilities[i]])) : null;
+      const asked = answer ? "query_ink" in answer : isAsked(doc);
+      // By symbol; null stands for none of these.
+      const shares = asked && answer?.shares
+        ? new Map([...answer.symbols, null].map((id, i) => [id, answer.shares[i]])) : null;
       this.showWinner(asked, shares, answer);
       showInk(this.ink, asked ? (answer?.query_ink ?? null) : null);
       this.showRows(shares, answer);
-      this.teachHint.classList.toggle("unseen", !doc.query.length);
+      this.teachHint.classList.toggle("unseen", !isAsked(doc));
     }
 
     /** What keeps the answer away, such as a lost connection; null: nothing any more. */
@@ -137,12 +143,13 @@ const SketchAskPanel = (() => {
 
     /** Show the bars as they stood after that many steps, `last` being the last one. */
     showStep(position, last) {
-      this.list.classList.toggle("replaying", !last);
-      const path = this.shown?.path;
-      if (!path || !this.shown.probabilities) return;
+      this.list.parentNode.classList.toggle("replaying", !last);
+      const path = this.shown?.shares_path;
+      if (!path) return;
       const shares = SketchReplay.between((step) => path[step], position, path.length - 1);
-      for (const row of this.rows) {
-        const place = this.shown.symbols.indexOf(row.id);
+      const places = [...this.shown.symbols, null];
+      for (const row of [...this.rows, this.unknown]) {
+        const place = places.indexOf(row.id);
         if (place >= 0) row.showShare(shares[place]);
       }
     }
@@ -159,7 +166,7 @@ const SketchAskPanel = (() => {
       this.answer.classList.toggle("quiet", !shares);
       if (shares && answer.leader === null) {
         this.answer.classList.add("quiet");
-        say(this.winner, t("no_steps", { share: percent(answer.probabilities[0]) }));
+        say(this.winner, t("no_steps", { share: percent(answer.shares[0]) }));
         say(this.sure, "");
         return;
       }
@@ -168,7 +175,7 @@ const SketchAskPanel = (() => {
         const name = doc.symbols.find((symbol) => symbol.id === winner)?.name ?? t("none");
         say(this.winner, name);
         set(this.winner, "title", name);
-        say(this.sure, percent(winner === null ? answer.unknown : shares.get(winner)));
+        say(this.sure, percent(shares.get(winner)));
         this.answer.style.setProperty("--symbol",
           winner === null ? "var(--faint)" : colourOf(winner));
         return;
@@ -194,7 +201,7 @@ const SketchAskPanel = (() => {
         const row = this.rows[i];
         row.show(id, name, shares?.get(id) ?? null, Boolean(shares) && answer.winner === id,
           t("this_is", { name }));
-        row.teach.disabled = !doc.query.length;
+        row.teach.disabled = !isAsked(doc);
         if (this.list.children[i] !== row.node) this.list.append(row.node);
       });
       while (this.list.children.length > listed.length) this.list.lastChild.remove();
@@ -204,12 +211,10 @@ const SketchAskPanel = (() => {
       set(this.more, "aria-label", this.more.textContent);
       set(this.more, "aria-expanded", String(this.showAll));
 
-      this.unknown.show(null, t("none"), shares ? answer.unknown : null,
+      this.unknown.show(null, t("none"), shares?.get(null) ?? null,
         Boolean(shares) && answer.winner === null && answer.leader !== null,
         t("new_symbol_of_it"));
-      this.unknown.teach.disabled = !doc.query.length || symbols.length >= LIMITS.symbols;
-      this.mark.hidden = answer?.threshold === undefined;
-      this.mark.style.left = `${100 * (answer?.threshold ?? 1)}%`;
+      this.unknown.teach.disabled = !isAsked(doc) || symbols.length >= LIMITS.symbols;
     }
 
     repaint() {

@@ -79,6 +79,7 @@ const SketchCard = (() => {
       this.node.style.setProperty("--symbol", colourOf(id));
       this.pad = new SketchPads.Pad(this.canvas, {
         onStroke: (points) => actions.stroke(id, points),
+        onKeys: actions.penKeys,
         rests: true,
       });
     }

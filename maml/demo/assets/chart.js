@@ -35,6 +35,13 @@ const Charts = (() => {
       this.clear();
     }
 
+    /** Take another size, {width, height} of the viewBox; what is shown must be shown again. */
+    resize(width, height) {
+      Object.assign(this.options, { width, height });
+      this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+      this.limits = "";
+    }
+
     /** Show nothing. */
     clear() {
       this.svg.replaceChildren();
@@ -48,16 +55,19 @@ const Charts = (() => {
     /** Show lines within [0, xTop] x [0, yTop], the last one on top.
      *
      * lines: [{key, points: [[x, y], ...], className, colour, dots}]; a y of null is left out.  An
-     * xTop of 0 means that nobody knows yet how far x will go.
+     * xTop of 0 means that nobody knows yet how far x will go.  label: of the x axis, in place of the
+     * one in the options; places: [[x, text], ...] in place of numbers at the x axis; stages:
+     * [{x, before, after}], where one stage ends and the next begins, with their names.
      */
-    show(lines, { xTop, yTop, description }) {
+    show(lines, { xTop, yTop, description, label = this.options.label, places = null,
+      stages = [] }) {
       if (!this.axes) {
         this.axes = makeSvg("g", {}, this.svg);
         this.lines = makeSvg("g", {}, this.svg);
         this.svg.setAttribute("role", "img");
       }
       this.svg.setAttribute("aria-label", description);
-      this.showAxes(xTop, yTop);
+      this.showAxes(xTop, yTop, { label, places, stages });
       const gone = new Set(this.drawn.keys());
       for (const line of lines) {
         gone.delete(line.key);
@@ -96,11 +106,11 @@ const Charts = (() => {
       return MARGINS.above + (1 - Math.min(value, top * 1.02) / top) * room;
     }
 
-    showAxes(xTop, yTop) {
-      const limits = `${xTop} ${yTop}`;
+    showAxes(xTop, yTop, { label, places, stages }) {
+      const limits = JSON.stringify([xTop, yTop, label, places, stages]);
       if (limits === this.limits) return;
       this.limits = limits;
-      const { width, height, label, whole, format, rows } = this.options;
+      const { width, height, whole, format, rows } = this.options;
       this.axes.replaceChildren();
       for (const value of ticks(yTop, rows)) {
         const y = this.y(value, yTop);
@@ -112,10 +122,23 @@ const Charts = (() => {
       const every = whole && xTop <= 10;
       const found = !xTop ? [0] : every ? Array.from({ length: xTop + 1 }, (_, k) => k)
         : ticks(xTop, 5);
-      for (const value of found) {
+      for (const [value, text] of places ?? found.map((one) => [one, one.toLocaleString("en")])) {
         const anchor = value === 0 ? "start" : value > 0.97 * xTop ? "end" : "middle";
         makeSvg("text", { x: this.x(value, xTop), y: height - this.below + 18, class: "tick",
-          "text-anchor": anchor }, this.axes, value.toLocaleString("en"));
+          "text-anchor": anchor }, this.axes, text);
+      }
+      for (const { x, before, after } of stages) {
+        const at = this.x(x, xTop);
+        makeSvg("line", { x1: at, x2: at, y1: MARGINS.above, y2: height - this.below,
+          class: "stage" }, this.axes);
+        // Where there is no room on one side, both names stand on the other, one above the other.
+        const early = x < 0.3 * xTop;
+        const late = x > 0.7 * xTop;
+        const name = (text, right, row) => makeSvg("text", { x: right ? at + 6 : at - 6,
+          y: height - this.below - 8 - 20 * row, "text-anchor": right ? "start" : "end",
+          class: "tick" }, this.axes, text);
+        name(early ? `\u2190 ${before}` : before, early, early ? 1 : 0);
+        name(late ? `${after} \u2192` : after, !late, late ? 1 : 0);
       }
       if (label) {
         makeSvg("text", { x: (MARGINS.left + width - MARGINS.right) / 2, y: height - 6,

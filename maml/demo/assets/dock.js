@@ -46,6 +46,11 @@ const SketchDock = (() => {
       if (text) this.timer = setTimeout(() => this.message(""), SHOWN);
     }
 
+    /** Whether it shows what went wrong. */
+    get isBad() {
+      return this.status.classList.contains("bad") && this.status.textContent !== "";
+    }
+
     /** What messages of that topic speak of is over. */
     over(topic) {
       if (this.topic === topic) this.message("");

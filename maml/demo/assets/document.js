@@ -1,6 +1,7 @@
 /* The document: symbols, their drawings, the drawing that is asked about. Pure functions, no page.
  *
- *   document := {version: 1, symbols: [symbol...], query: [stroke...], steps: 0..20 or null}
+ *   document := {version: 1, symbols: [symbol...], query: [stroke...], picture: "data:..." or null,
+ *                steps: 0..20 or null}; the picture is asked about in place of strokes
  *   symbol   := {id, name, examples: [drawing...], pad: [stroke...]}
  *   drawing  := {strokes: [stroke...]} or {picture: "data:image/png;base64,..."}
  *   stroke   := [[x, y]...], whole numbers from 0 to 1000, x to the right, y downwards
@@ -94,7 +95,7 @@ const SketchDocument = (() => {
   const NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
   function emptyDocument(nameOf = (letter) => "Symbol " + letter) {
-    let doc = { version: VERSION, symbols: [], query: [], steps: null };
+    let doc = { version: VERSION, symbols: [], query: [], picture: null, steps: null };
     for (let i = 0; i < 2; i += 1) doc = addSymbol(doc, freeName(doc, nameOf));
     return doc;
   }
@@ -182,7 +183,7 @@ const SketchDocument = (() => {
   function addStroke(doc, id, raw) {
     if (id === null) {
       const query = withStroke(doc.query, raw);
-      return query === doc.query ? doc : { ...doc, query };
+      return query === doc.query ? doc : { ...doc, query, picture: null };
     }
     const symbol = symbolOf(doc, id);
     if (!symbol.pad.length) requireRoom(symbol);
@@ -191,7 +192,7 @@ const SketchDocument = (() => {
   }
 
   function clearPad(doc, id) {
-    if (id === null) return doc.query.length ? { ...doc, query: [] } : doc;
+    if (id === null) return isAsked(doc) ? { ...doc, query: [], picture: null } : doc;
     return symbolOf(doc, id).pad.length ? replace(doc, id, { pad: [] }) : doc;
   }
 
@@ -208,6 +209,17 @@ const SketchDocument = (() => {
     return replace(doc, id, { examples: [...symbol.examples, readPicture(picture, symbol.name)] });
   }
 
+  /** Ask about a picture, in place of what stood on the query pad. */
+  function askPicture(doc, picture) {
+    return { ...doc, query: [], ...readPicture(picture, "") };
+  }
+
+  /** The drawing that is asked about; null if there is none. */
+  function queryOf(doc) {
+    if (doc.query.length) return { strokes: doc.query };
+    return doc.picture ? { picture: doc.picture } : null;
+  }
+
   function removeExample(doc, id, index) {
     const symbol = symbolOf(doc, id);
     if (!symbol.examples[index]) return doc;
@@ -217,14 +229,17 @@ const SketchDocument = (() => {
   /** "This is a ...": the drawing that was asked about becomes an example. */
   function queryToExample(doc, id) {
     const symbol = symbolOf(doc, id);
-    if (!doc.query.length) return doc;
+    const drawing = queryOf(doc);
+    if (!drawing) return doc;
     requireRoom(symbol);
-    const taught = replace(doc, id, { examples: [...symbol.examples, { strokes: doc.query }] });
-    return { ...taught, query: [] };
+    return clearPad(replace(doc, id, { examples: [...symbol.examples, drawing] }), null);
   }
 
   function queryToNewSymbol(doc, name) {
-    return doc.query.length ? { ...addSymbol(doc, name, doc.query), query: [] } : doc;
+    if (!isAsked(doc)) return doc;
+    const added = addSymbol(doc, name, doc.query);
+    const { id } = added.symbols[added.symbols.length - 1];
+    return clearPad(doc.query.length ? added : addPicture(added, id, doc.picture), null);
   }
 
   function setSteps(doc, steps) {
@@ -232,7 +247,7 @@ const SketchDocument = (() => {
     return whole === doc.steps ? doc : { ...doc, steps: whole };
   }
 
-  const isAsked = (doc) => doc.query.length > 0;
+  const isAsked = (doc) => queryOf(doc) !== null;
 
   /** How many symbols have a drawing. */
   const taughtCount = (doc) => doc.symbols.filter((s) => drawingCount(s) > 0).length;
@@ -275,7 +290,8 @@ const SketchDocument = (() => {
   /** The text of a file: the same document gives the same text. */
   function serialise(doc) {
     const { version, symbols, query, steps } = doc;
-    return JSON.stringify({ format: FORMAT, version, steps, symbols, query }) + "\n";
+    const picture = doc.picture ?? undefined; // only where there is one
+    return JSON.stringify({ format: FORMAT, version, steps, symbols, query, picture }) + "\n";
   }
 
   const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
@@ -363,7 +379,9 @@ const SketchDocument = (() => {
         { field: "steps", least: 0, most: LIMITS.steps, found: short(steps) });
     }
     const query = readStrokes(value.query ?? [], at([], "in_query"), 0);
-    return { version: VERSION, symbols, query, steps };
+    const asked = value.picture == null || query.length ? { picture: null }
+      : readPicture(value.picture, at([], "in_query"));
+    return { version: VERSION, symbols, query, ...asked, steps };
   }
 
   function requireSize(found) {
@@ -386,7 +404,8 @@ const SketchDocument = (() => {
     VERSION, SIZE, LIMITS, HISTORY, DocumentError,
     simplify, cleanStroke,
     emptyDocument, freeName, cleanName, addSymbol, renameSymbol, removeSymbol, moveSymbol,
-    drawingsOf, drawingCount, taughtCount, isAsked, addStroke, clearPad, keepPad, addPicture, removeExample,
+    drawingsOf, drawingCount, taughtCount, isAsked, addStroke, clearPad, keepPad, addPicture,
+    removeExample, askPicture, queryOf,
     queryToExample, queryToNewSymbol, setSteps,
     newHistory, record, undo, redo,
     serialise, readDocument, requireSize, parse,

@@ -36,11 +36,13 @@
   let askedAt = 0;
   let roundTrip = 0; // milliseconds, of the last question
   let liveTimer = 0;
+  let unasked = null; // points drawn while an answer is awaited
   let keepTimer = 0;
   let stepsBefore = null;
   let given = null; // the strokes of a question that an example set brought
   const hints = new SketchHints.Hints();
   let checking = null;
+  let comparing = false; // whether the starting points are compared
   let lostWeights = null; // a key that the server does not know any more
   const inks = new Map(); // drawing, as text -> base64 of its 28 x 28 picture
   const texts = new WeakMap();
@@ -60,9 +62,22 @@
 
   // ---- asking --------------------------------------------------------------------------------
 
-  const finished = new SketchServer.Line({ onAnswer: receive, onTrouble: trouble });
+  const finished = new SketchServer.Line({ onTrouble: trouble, onAnswer: (news) => {
+    receive(news);
+    compare();
+  } });
   // A line of its own: a question about an unfinished stroke never keeps the finished one waiting.
   const growing = new SketchServer.Line({ onAnswer: receive, onTrouble: () => {}, patient: false });
+
+  const compared = new SketchServer.Line({ name: "compare", onTrouble: () => {},
+    onAnswer: (news) => {
+      if (comparing && answer && news.revision >= barrier) view.compare.showCompared(now(), news);
+    } });
+
+  /** Ask for the other starting points' answers too, once the page's own answer is there. */
+  function compare() {
+    if (comparing && answer?.shares) compared.ask(question(now()));
+  }
 
   /** What the server is asked: a document, and the weights to draw with. */
   function question(doc) {
@@ -71,7 +86,7 @@
     const symbols = doc.symbols.map((symbol) => ({ id: symbol.id, name: symbol.name,
       drawings: D.drawingsOf(symbol) }));
     return { weights: weights(), document: { version: D.VERSION, revision, language, symbols,
-      query: doc.query, steps: doc.steps, unseen, map: mapped < barrier } };
+      query: doc.query, picture: doc.picture ?? null, steps: doc.steps, unseen, map: mapped < barrier } };
   }
 
   /** The key of this page's own weights; null for the shipped ones. */
@@ -101,11 +116,20 @@
   /** Ask about the stroke that is still growing: not before the last answer is there, and on a slow
    * road more seldom. */
   function live(points) {
-    if (liveTimer || answered < revision || D.taughtCount(now()) < 2) return;
+    if (!points) { // the stroke was taken back
+      unasked = null;
+      ask();
+      return;
+    }
+    unasked = answered < revision ? points : null;
+    if (liveTimer || unasked || D.taughtCount(now()) < 2) return;
     const wait = Math.max(0, lastLive + Math.max(LIVE_EVERY, 3 * roundTrip) - performance.now());
     liveTimer = setTimeout(() => {
       liveTimer = 0;
-      if (answered < revision) return;
+      if (answered < revision) {
+        unasked = points;
+        return;
+      }
       lastLive = performance.now();
       try {
         ask(D.addStroke(own(now()), null, points), growing);
@@ -133,6 +157,8 @@
       history = { ...history, present: D.setSteps(now(), news.steps) };
       view.show(now(), flags());
     }
+    // A pen that stands still brings no further points.
+    if (unasked && answered === revision) live(unasked);
     if (news.problems.length) view.message(worded(news.problems), "bad", "drawings");
     else view.dock.over("drawings");
     view.showAnswer(answer);
@@ -168,7 +194,7 @@
       barrier = revision + 1;
       // An answer about symbols that are gone must not linger until the next one comes.
       const taught = new Set(now().symbols.filter(D.drawingCount).map((symbol) => symbol.id));
-      const holds = now().query.length && answer?.symbols?.every((id) => taught.has(id));
+      const holds = D.isAsked(now()) && answer?.symbols?.every((id) => taught.has(id));
       if (!holds) answer = null;
     }
     view.show(now(), flags());
@@ -202,8 +228,10 @@
   const symbolName = (id) => now().symbols.find((symbol) => symbol.id === id)?.name ?? "";
 
   const actions = {
-    stroke: (id, points) => change((doc) => D.addStroke(id === null ? own(doc) : doc, id, points),
-      "", id === null),
+    stroke: (id, points) => {
+      unasked = null;
+      change((doc) => D.addStroke(id === null ? own(doc) : doc, id, points), "", id === null);
+    },
     live,
     clear: (id) => change((doc) => D.clearPad(doc, id)),
     clearAll: () => change(() => D.emptyDocument(nameOf), t("cleared_all")),
@@ -250,6 +278,19 @@
         }
       }
     },
+    askPicture: async (file) => {
+      try {
+        const picture = await SketchStorage.shrinkPicture(file);
+        change((doc) => D.askPicture(doc, picture), "", true);
+      } catch (error) {
+        refuse(error);
+      }
+    },
+    /** A keyboard draws on a pad: say how, and where the pen is. */
+    penKeys: (pen) => {
+      if (pen === "away") view.dock.over("pen");
+      else if (pen !== "up" || !view.dock.isBad) view.message(t("pen_" + pen), "", "pen");
+    },
     save: () => {
       SketchStorage.offerFile("symbols.maml.json",
         new Blob([D.serialise(now())], { type: "application/json" }));
@@ -263,6 +304,11 @@
       } catch (error) {
         refuse(error);
       }
+    },
+    copyLink: () => sharing().copy(now()),
+    openShared: (doc) => {
+      given = doc.query;
+      change(() => doc, t("opened_shared"));
     },
     check: () => {
       const doc = now();
@@ -281,6 +327,11 @@
       if (file) SketchStorage.offerFile("adapted-network.zip", file);
       view.dock.over("export");
       if (problems) view.message(worded(problems), "bad");
+    },
+    compareStarts: (on) => {
+      comparing = on;
+      view.compare.turn(on);
+      compare();
     },
     play: () => view.play(),
     dismissHints: () => {
@@ -317,17 +368,24 @@
     view.show(now(), flags());
     view.showHint(hints.hint(now(), given));
     view.showAnswer(answer);
+    view.compare.turn(comparing);
+    compare();
   }
+
+  const sharing = () => new SketchShare.Share(root, { t, actions });
+  const offer = () => root.offsetParent && sharing().offer().catch(refuse);
 
   watch("weights", () => {
     inks.clear(); // other weights may see the drawings otherwise
     settle();
   });
   window.addEventListener("pagehide", keepNow);
+  window.addEventListener("hashchange", offer);
 
   raise();
   root.dataset.kept = "yes";
   root.dataset.ready = "yes";
   if (language !== "en") tellLanguage();
   if (now().steps === null || D.taughtCount(now())) ask();
+  offer();
 })();

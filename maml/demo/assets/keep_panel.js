@@ -1,4 +1,4 @@
-/* What can be taken away: the set as a file, the adapted network. */
+/* What can be taken away: the set as a link or a file, the adapted network. */
 const SketchKeepPanel = (() => {
   "use strict";
 
@@ -13,16 +13,18 @@ const SketchKeepPanel = (() => {
           file.value = "";
         } });
       const tool = (key, glyph, onclick) => button(t(key), { glyph, text: t(key), onclick });
+      this.copying = tool("copy_link", "link", actions.copyLink);
       this.exporting = tool("download_network", "network", actions.exportNetwork);
       this.node = el("section", { class: "panel keep", "aria-label": t("keep") },
         el("h2", { text: t("keep") }),
-        el("div", { class: "group" }, tool("save_set", "save", actions.save),
+        el("div", { class: "group" }, this.copying, tool("save_set", "save", actions.save),
           tool("open_set", "open", () => file.click()), this.exporting, file),
         el("p", { class: "note", text: t("privacy") }),
         el("p", { class: "note", text: t("keep_note") }));
     }
 
     show(doc) {
+      this.copying.disabled = !SketchDocument.taughtCount(doc);
       this.exporting.disabled = SketchDocument.taughtCount(doc) < 2;
     }
   }

@@ -5,6 +5,7 @@ const SketchMistakesPanel = (() => {
   const { el } = Dom;
   const { THUMB } = SketchCard;
   const { drawingCount, drawingsOf } = SketchDocument;
+  const LITTLE_TO_GAIN = 0.95; // where drawings are recognised with more than this
 
   function thumbnail(drawing, attributes) {
     const canvas = el("canvas", attributes);
@@ -46,7 +47,16 @@ const SketchMistakesPanel = (() => {
       this.out.append(el("p", { class: "verdict",
         text: t("check_verdict", { right: check.right, total: check.total }) }));
       for (const pair of check.pairs) this.out.append(...this.pair(pair, check.mistakes));
+      if (check.wanting) this.out.append(this.wanting(check.wanting));
       if (check.oddest) this.out.append(this.odd(check.oddest));
+    }
+
+    /** Which symbol would gain most from another drawing. */
+    wanting({ symbol, drawings, fewest, probability }) {
+      const key = drawings === 1 ? "wanting_one" : fewest ? "wanting_fewest"
+        : probability > LITTLE_TO_GAIN ? "wanting_little" : "wanting";
+      return el("p", { class: "wanting", dir: "auto", text: this.t(key,
+        { name: this.symbols.get(symbol).name, drawings, share: Words.percent(probability) }) });
     }
 
     /** A confused pair, and below it, once it is opened, the drawings of both. */

@@ -1,4 +1,4 @@
-/* Pads: canvases that a mouse, a finger or a pen draws on, and the small pictures of drawings. */
+/* Pads: canvases to draw on, and the small pictures of drawings. */
 const SketchPads = (() => {
   "use strict";
 
@@ -87,7 +87,7 @@ const SketchPads = (() => {
    * and a new one begins where the pen comes back.
    *
    * With options.rests, a pad with strokes on it soon rests: a finger that moves over it scrolls the
-   * page, and a tap wakes it.  Mouse and pen always draw.
+   * page, and a tap wakes it.  Mouse and pen always draw, and so do the keys, see pad_keys.js.
    */
   class Pad {
     constructor(canvas, options) {
@@ -106,6 +106,7 @@ const SketchPads = (() => {
       canvas.addEventListener("touchstart", (event) => {
         if (!this.resting) event.preventDefault();
       }, { passive: false });
+      this.keys = new SketchPadKeys.PadKeys(this);
       this.resizing = new ResizeObserver(() => this.repaint());
       this.resizing.observe(canvas);
     }
@@ -121,7 +122,6 @@ const SketchPads = (() => {
       if (strokes === this.strokes && !this.points) return;
       this.strokes = strokes;
       this.repaint();
-      this.showRest();
     }
 
     get resting() {
@@ -149,13 +149,15 @@ const SketchPads = (() => {
 
     showRest() {
       const drawn = this.options.rests && awake === this ? "awake" : "drawn";
-      this.canvas.dataset.pad = !this.strokes.length ? "empty" : this.resting ? "resting" : drawn;
+      const empty = !this.strokes.length && !this.points;
+      this.canvas.dataset.pad = empty ? "empty" : this.resting ? "resting" : drawn;
     }
 
     repaint() {
       const side = fit(this.canvas, this.canvas.clientWidth);
       paint(this.canvas, this.points ? [...this.strokes, this.points] : this.strokes, side);
       this.painted = this.points ? this.points.length : 0;
+      this.showRest();
     }
 
     /** Where an event is, in units of the document; the pad stays put while a stroke is drawn. */

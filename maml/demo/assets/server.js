@@ -77,11 +77,11 @@ const SketchServer = (() => {
     window.addEventListener("online", done);
   });
 
-  /** A line of questions.  `onAnswer` gets answers; `onTrouble` gets coded problems, or null when
+  /** A line of questions to the route `name`.  `onAnswer` gets answers; `onTrouble` gets coded problems, or null when
    * there are none any more.  Without `patient` a question that cannot be answered is dropped. */
   class Line {
-    constructor({ onAnswer, onTrouble, patient = true }) {
-      Object.assign(this, { onAnswer, onTrouble, patient, next: null, busy: false });
+    constructor({ onAnswer, onTrouble, patient = true, name = "answer" }) {
+      Object.assign(this, { onAnswer, onTrouble, patient, name, next: null, busy: false });
     }
 
     ask(question) {
@@ -96,7 +96,7 @@ const SketchServer = (() => {
         while (this.next) {
           const question = this.next;
           this.next = null;
-          const { news, problems, again } = await attempt(question);
+          const { news, problems, again } = await attempt(this.name, question);
           if (!again || !this.patient) {
             if (failures) this.onTrouble(null);
             failures = 0;
@@ -117,10 +117,10 @@ const SketchServer = (() => {
 
   /** One attempt: news (null for a question that has been overtaken), or problems and whether asking
    * `again` may help. */
-  async function attempt(question) {
+  async function attempt(name, question) {
     try {
       const signal = AbortSignal.timeout(LONGEST_ANSWER);
-      const { response, brought } = await post("answer", question, signal);
+      const { response, brought } = await post(name, question, signal);
       if (response.status === 200) {
         const news = await response.json();
         if (!news.waiting) brought.forEach((number) => known.add(number));
@@ -167,5 +167,5 @@ const SketchServer = (() => {
   // A page that comes back from the browser's memory is simply remembered anew.
   window.addEventListener("pagehide", () => navigator.sendBeacon(address("leave"), visitor));
 
-  return { Line, check, exported };
+  return { Line, address, check, exported };
 })();

@@ -3,61 +3,97 @@
  * Gradio runs this with `element`, `trigger`, `props` and `watch`.  Python pushes the props `live`
  * (what changes all the time), `run` (the latest run's settings and curves), `solved` (tasks just
  * solved), `earlier` (other runs of the session), all of them JSON texts, and `language`; the page
- * sends {remove: number} with the event "remove".  The document's event "maml-board" tells whether
- * the board can be seen.
+ * sends {remove: number} with the event "remove", and "pause" and "unpause" when keys say so.  The
+ * document's event "maml-board" tells whether the board can be seen.
  */
 (() => {
   "use strict";
 
-  const { STRINGS, STYLE, OVER, BROKEN } = TRAIN_CONSTANTS;
+  const { STRINGS, STYLE, OVER, BROKEN, QUOTATIONS } = TRAIN_CONSTANTS;
   const root = element.querySelector(".maml-training");
-  const LETTERS = "ABCDEFGHIJKLMNOPQRST";
 
   const { el, say } = Dom;
   const t = Words.translator(STRINGS, () => props.language);
   const chart = () => makeSvg("svg", { class: "chart" });
 
   Dom.addStyle("maml-training-style", STYLE);
+  Terms.install(t, QUOTATIONS);
+  const present = Presenting.install(root, {
+    pause: () => trigger("pause"),
+    goOn: () => trigger("unpause"),
+  }, () => root.dataset.state === "paused");
 
   let parts;
+  let bySeconds = false;
+  let inView = false;
+  const drawn = { key: "" };
 
   function build() {
-    const figure = (title, picture, note = null) => el("figure", { class: "panel" },
-      el("figcaption", {}, el("h2", {}, title), note), picture);
+    const figure = (area, title, picture, ...notes) => el("figure", { class: `panel ${area}` },
+      el("figcaption", {}, el("h2", {}, title), ...notes), picture);
     parts = {
       status: el("p", { class: "status", id: "train-status", "aria-live": "polite" }),
+      caption: el("p", { class: "caption", id: "train-caption", "aria-live": "polite" }),
       bar: el("progress", { max: "1", value: "0", "aria-label": t("progress") }),
       facts: el("p", { class: "facts" }),
       accuracySvg: chart(),
       lossSvg: chart(),
       stepsSvg: chart(),
+      key: el("p", { class: "key" }),
+      lossKey: el("p", { class: "key" }),
       stepsKey: el("p", { class: "key" }),
+      stepsSay: el("p", { class: "note" }),
       tasks: el("div", { class: "tasks" }),
       log: el("pre", { class: "log", tabindex: "0", "aria-label": t("log") }),
       runs: el("ul", { class: "runs" }),
     };
-    const curveKey = (...more) => el("p", { class: "key" },
-      el("span", { class: "swatch train" }), t("train_line"),
-      el("span", { class: "swatch test" }), t("test_line"), ...more);
-    parts.logPanel = el("section", { class: "panel" }, el("h2", {}, t("log")), parts.log);
+    const axis = el("div", { class: "switch", role: "group" },
+      ...[["by_steps", false], ["by_seconds", true]].map(([key, value]) => el("button", {
+        class: "button", type: "button", text: t(key), "aria-pressed": String(value === bySeconds),
+        onclick: () => {
+          bySeconds = value;
+          for (const one of axis.children) {
+            one.setAttribute("aria-pressed", String((one.textContent === t("by_seconds")) === value));
+          }
+          show();
+        } })));
+    const presentButton = el("button", { class: "button present", type: "button", text: t("present"),
+      title: t("present_note"), onclick: present });
+    parts.logPanel = el("section", { class: "panel log-area" }, el("h2", {}, t("log")), parts.log);
     parts.extra = el("div", { class: "pair" },
-      el("section", { class: "panel" }, el("h2", {}, t("tasks_title")),
-        el("p", { class: "note" }, t("tasks_note")), parts.tasks),
-      el("div", { class: "stack" }, figure(t("steps_title"), parts.stepsSvg,
-        el("div", {}, el("p", { class: "note" }, t("steps_note")), parts.stepsKey)), parts.logPanel));
-    parts.runsPanel = el("section", { class: "panel" }, el("h2", {}, t("runs")), parts.runs);
+      el("section", { class: "panel tasks-area" }, el("h2", {}, t("tasks_title")),
+        el("p", { class: "note" }, ...Terms.marked(t("tasks_note"))), parts.tasks),
+      el("div", { class: "stack" }, figure("steps-area", t("steps_title"), parts.stepsSvg,
+        el("p", { class: "note" }, ...Terms.marked(t("steps_note"))), parts.stepsKey,
+        parts.stepsSay), parts.logPanel));
+    parts.runsPanel = el("section", { class: "panel runs-area" },
+      el("div", { class: "bar" }, el("h2", {}, t("runs")), axis), parts.runs);
     root.replaceChildren(
-      el("section", { class: "panel head" }, parts.status, parts.bar, parts.facts),
+      el("section", { class: "panel head" }, el("div", { class: "bar" }, parts.status,
+        presentButton), parts.caption, parts.bar, parts.facts),
       el("div", { class: "pair" },
-        figure(t("accuracy"), parts.accuracySvg,
-          curveKey(el("span", { class: "swatch chance" }), t("chance_line"))),
-        figure(t("loss"), parts.lossSvg, curveKey())),
-      parts.extra, parts.runsPanel);
+        figure("accuracy-area", t("accuracy"), parts.accuracySvg, parts.key),
+        figure("loss-area", t("loss"), parts.lossSvg, parts.lossKey)),
+      parts.runsPanel, parts.extra);
     const size = { width: 520, height: 296, label: t("iteration_axis") };
-    parts.accuracy = new Charts.LineChart(parts.accuracySvg, size);
-    parts.loss = new Charts.LineChart(parts.lossSvg, size);
-    parts.steps = new Charts.LineChart(parts.stepsSvg,
-      { width: 520, height: 256, label: t("inner_step"), whole: true });
+    parts.curves = new RunCurves.Pair({
+      accuracy: new Charts.LineChart(parts.accuracySvg, size),
+      loss: new Charts.LineChart(parts.lossSvg, size),
+      key: parts.key,
+      lossKey: parts.lossKey,
+    }, t);
+    const low = { ...size, height: 256, label: t("inner_step") };
+    parts.steps = new Charts.LineChart(parts.stepsSvg, low);
+    for (const [one, usual] of [[parts.curves.accuracy, size], [parts.steps, low]]) {
+      Presenting.fitChart(root, one, usual, () => {
+        drawn.key = "";
+        show();
+      });
+    }
+    parts.legend = new Runs.Legend(parts.runs, OVER, t, (number) => {
+      props.value = { remove: number, at: Date.now() };
+      trigger("remove");
+    }, show);
     root.lang = props.language === "zh" ? "zh-Hans" : "en";
   }
 
@@ -85,9 +121,15 @@
 
   function showState(live) {
     say(parts.status, stateText(live));
+    const begins = live && ["waiting", "preparing"].includes(live.state)
+      && !["waiting", "preparing", undefined].includes(root.dataset.state);
+    // Who has just pressed start, far down among the settings, wants to see what comes.
+    if (begins && !inView) root.scrollIntoView({ block: "start" });
     root.dataset.state = live ? live.state : "idle";
     root.dataset.iteration = live ? String(live.iteration) : "0";
     parts.status.classList.toggle("bad", Boolean(live) && BROKEN.includes(live.state));
+    const begun = live && !["waiting", "preparing"].includes(live.state);
+    say(parts.caption, begun ? t(live.caption, { steps: live.inner_steps }) : "");
     if (!live) {
       parts.facts.textContent = t("idle_note");
       parts.bar.value = 0;
@@ -105,145 +147,8 @@
     }
     facts.push(t("took", { time: duration(live.seconds) }));
     if (live.limit) facts.push(t("limit_note", { minutes: live.limit }));
+    if (live.planned) facts.push(t("then_more", { count: live.planned }));
     parts.facts.textContent = facts.join(" · ");
-  }
-
-  // ---- curves --------------------------------------------------------------------------------
-
-  let lossTop = 0;
-
-  function showCurves(live, run, earlier) {
-    const runs = [...earlier, ...(run ? [run] : [])];
-    const xTop = Math.max(live ? live.iterations : 0,
-      ...earlier.map((one) => one.train.at(-1)?.[0] ?? 1));
-    const losses = runs.flatMap((one) => [...one.train, ...one.test]).map((point) => point[2])
-      .filter((value) => value !== null);
-    if (!losses.length) lossTop = 0;
-    else lossTop = Math.max(lossTop, Charts.roundUp(Math.max(0.05, ...losses)));
-    const lines = (column) => {
-      const found = [];
-      for (const one of earlier) {
-        const hue = `old hue-${one.number % 6}`;
-        found.push({ key: `train ${one.number}`, className: `${hue} faint`,
-          points: one.train.map((point) => [point[0], point[column]]) });
-        found.push({ key: `test ${one.number}`, className: hue,
-          points: one.test.map((point) => [point[0], point[column]]) });
-      }
-      if (run) {
-        found.push({ key: `train ${run.number}`, className: "train",
-          points: run.train.map((point) => [point[0], point[column]]) });
-        found.push({ key: `test ${run.number}`, className: "test", dots: run.test.length < 60,
-          points: run.test.map((point) => [point[0], point[column]]) });
-        if (column === 1) {
-          found.push({ key: "chance", className: "chance",
-            points: [[0, run.chance], [xTop, run.chance]] });
-        }
-      }
-      return found;
-    };
-    const last = run?.test.at(-1);
-    const described = (key, value) => (last ? t("chart_described", { what: t(key), value })
-      : t("chart_empty", { what: t(key) }));
-    parts.accuracy.show(lines(1), { xTop, yTop: 100,
-      description: described("accuracy", last?.[1].toFixed(1)) });
-    parts.loss.show(lines(2), { xTop, yTop: lossTop || 2,
-      description: described("loss", last?.[2]?.toFixed(2) ?? "?") });
-  }
-
-  function showSteps(live) {
-    const { first_steps: first, steps: now } = live ?? {};
-    const lines = [];
-    parts.stepsKey.replaceChildren();
-    if (now) {
-      const points = (one) => one.by_step.map((value, step) => [step, 100 * value]);
-      const before = first.iteration !== now.iteration;
-      if (before) lines.push({ key: "first", className: "train", dots: true, points: points(first) });
-      lines.push({ key: "now", className: "test", dots: true, points: points(now) });
-      if (before) {
-        parts.stepsKey.append(el("span", { class: "swatch train" }),
-          t("steps_first", { iteration: first.iteration }));
-      }
-      parts.stepsKey.append(el("span", { class: "swatch test" }),
-        t("steps_now", { iteration: now.iteration }));
-    }
-    const count = now ? Math.max(1, now.by_step.length - 1) : 5;
-    const spoken = now ? now.by_step.map((value) => Math.round(100 * value)).join(", ") : "";
-    parts.steps.show(lines, { xTop: count, yTop: 100,
-      description: `${t("steps_title")}: ${spoken}` });
-  }
-
-  // ---- tasks ---------------------------------------------------------------------------------
-
-  /** One picture cut out of a strip that has a column for each way. */
-  function cell(strip, ways, rows, way, row) {
-    const node = el("span", { class: "glyph" });
-    node.style.backgroundImage = `url("data:image/png;base64,${strip}")`;
-    node.style.backgroundSize = `${100 * ways}% ${100 * rows}%`;
-    const share = (at, count) => (count > 1 ? (100 * at) / (count - 1) : 0);
-    node.style.backgroundPosition = `${share(way, ways)}% ${share(row, rows)}%`;
-    return node;
-  }
-
-  function showTasks(solved) {
-    parts.tasks.replaceChildren();
-    for (const [number, task] of (solved ?? []).entries()) {
-      const rows = task.answers[0].length;
-      const right = task.answers.flatMap((row, way) => row.filter((one) => one === way)).length;
-      const before = task.before.flatMap((row, way) => row.filter((one) => one === way)).length;
-      const grid = el("div", { class: "task", "aria-hidden": "true" });
-      grid.style.setProperty("--ways", task.ways);
-      for (let way = 0; way < task.ways; way += 1) {
-        grid.append(el("span", { class: "cell support" }, cell(task.support, task.ways, 1, way, 0),
-          el("b", {}, LETTERS[way])));
-      }
-      for (let row = 0; row < rows; row += 1) {
-        for (let way = 0; way < task.ways; way += 1) {
-          const answer = task.answers[way][row];
-          const good = answer === way;
-          grid.append(el("span", { class: good ? "cell good" : "cell wrong",
-            title: good ? t("right_mark") : t("wrong_mark", { letter: LETTERS[answer] }) },
-          cell(task.queries, task.ways, rows, way, row),
-          el("b", {}, good ? "\u2713" : `\u2717 ${LETTERS[answer]}`)));
-        }
-      }
-      const total = rows * task.ways;
-      parts.tasks.append(el("div", {}, el("p", { class: "verdict" },
-        t("task_right", { number: number + 1, right, total, before })), grid));
-    }
-  }
-
-  // ---- runs ----------------------------------------------------------------------------------
-
-  function nameOfRun(run) {
-    const name = t("recipe_" + run.recipe).replace(/[:：（(].*$/, "").trim();
-    const changes = Object.entries(run.changes).map(([key, value]) => t("changed_setting",
-      { name: t(key).toLowerCase(), value: value === true ? t("on") : value === false ? t("off") : value }));
-    const source = run.source === "generated" ? [t("source_generated").replace(/[:：].*$/, "")] : [];
-    return [t("run_name", { number: run.number, recipe: name }), ...source, ...changes].join(", ");
-  }
-
-  let shownRuns = "";
-
-  /** The legend: the latest run and the earlier ones with their settings. */
-  function showRuns(run, earlier) {
-    const runs = [...(run ? [run] : []), ...earlier];
-    const key = JSON.stringify([props.language, run?.number,
-      runs.map((one) => [one.number, one.accuracy, one.state])]);
-    parts.runsPanel.hidden = !runs.length;
-    if (key === shownRuns) return;
-    shownRuns = key;
-    parts.runs.replaceChildren(...runs.map((one) => {
-      const best = one.accuracy === null ? ""
-        : t("run_best", { accuracy: (100 * one.accuracy).toFixed(1) });
-      const remove = el("button", { class: "button", type: "button", text: "\u00d7",
-        "aria-label": t("remove_run", { number: one.number }), onclick: () => {
-          props.value = { remove: one.number, at: Date.now() };
-          trigger("remove");
-        } });
-      return el("li", {}, el("span", { class: one === run ? "swatch test" : `swatch old hue-${one.number % 6}` }),
-        el("span", { class: "run-name" }, nameOfRun(one)), el("span", { class: "note" }, best),
-        OVER.includes(one.state) ? remove : el("span"));
-    }));
   }
 
   function showLog(live) {
@@ -257,8 +162,6 @@
 
   // ---- all of it ------------------------------------------------------------------------------
 
-  let inView = false;
-
   // Curves that nobody looks at would slow down drawing: the server is told whether they are seen.
   new IntersectionObserver((entries) => {
     inView = entries.at(-1).isIntersecting;
@@ -269,28 +172,44 @@
   function show() {
     const live = JSON.parse(props.live || "null");
     showState(live);
-    parts.extra.hidden = !live?.steps;
     if (!inView) return;
+    showLog(live);
+    // Curves come less often than the state.
+    const key = [live?.number, props.run, props.earlier, bySeconds, props.language,
+      [...parts.legend.hidden]].join("|");
+    if (key === drawn.key) return;
+    drawn.key = key;
+    root.dataset.hidden = [...parts.legend.hidden].join(",");
     const latest = JSON.parse(props.run || "null");
     const run = live && latest?.number === live.number ? latest : null;
-    const earlier = JSON.parse(props.earlier || "[]");
-    showCurves(live, run, earlier);
-    showSteps(live);
-    showLog(live);
-    showRuns(run, earlier);
+    const earlier = JSON.parse(props.earlier || "[]").filter((one) => one.number !== run?.number);
+    const runs = [...earlier, ...(run ? [run] : [])];
+    parts.extra.hidden = !run?.moments.length;
+    parts.runsPanel.hidden = !runs.length;
+    root.classList.toggle("several", runs.length > 1);
+    parts.legend.show([...runs].reverse(), props.language);
+    parts.curves.show(live, run, runs.filter((one) => parts.legend.isShown(one)), bySeconds);
+    StepCurves.show({ chart: parts.steps, key: parts.stepsKey, says: parts.stepsSay }, run,
+      Runs.colour(run?.number ?? 1), t);
+  }
+
+  function showTasks() {
+    SolvedTasks.show(parts.tasks, JSON.parse(props.solved || "null") ?? [], t);
   }
 
   function rebuild() {
-    shownRuns = "";
+    const hidden = parts?.legend.hidden;
+    drawn.key = "";
     build();
+    if (hidden) parts.legend.hidden = hidden;
     show();
-    showTasks(JSON.parse(props.solved || "null"));
+    showTasks();
   }
 
   watch("live", show);
   watch("run", show);
   watch("earlier", show);
-  watch("solved", () => showTasks(JSON.parse(props.solved || "null")));
+  watch("solved", showTasks);
   watch("language", rebuild);
   rebuild();
   root.style.minHeight = "";

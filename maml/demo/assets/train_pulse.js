@@ -5,7 +5,7 @@
 (() => {
   "use strict";
 
-  const { KEY } = PULSE_CONSTANTS;
+  const { KEY, LINK } = PULSE_CONSTANTS;
   const STALE = 8000; // milliseconds without an update after which the page asks for its trainings
 
   /** Storage may be forbidden: then a reload finds nothing. */
@@ -26,19 +26,31 @@
     }
   }
 
+  /** Settings that the address carries; taken in, they leave it. */
+  function linked() {
+    const { hash, pathname, search } = window.location;
+    if (!hash.startsWith(LINK)) return "";
+    window.history.replaceState(window.history.state, "", pathname + search);
+    return hash.slice(LINK.length);
+  }
+
   let boardIsSeen = false;
+  let wasSeen = false;
   let told = performance.now();
   let ticker = null;
 
   function arrive(first = false) {
     told = performance.now();
-    props.value = { token: props.token || kept(), first, at: Date.now() };
+    props.value = { token: props.token || kept(), first, link: first ? linked() : "", at: Date.now() };
     trigger("arrive");
   }
 
   function speak() {
     if (!navigator.onLine) return;
     if (performance.now() - told > STALE) arrive();
+    else if (props.token && props.value?.token !== props.token) {
+      props.value = { token: props.token, first: false };
+    }
     if (boardIsSeen && document.visibilityState === "visible") trigger("watched");
     else trigger("unwatched");
   }
@@ -57,6 +69,10 @@
   }
 
   document.addEventListener("maml-board", (event) => {
+    if (event.detail && !wasSeen) {
+      wasSeen = true;
+      trigger("seen");
+    }
     boardIsSeen = event.detail;
     if (ticker) speak();
   });

@@ -28,7 +28,7 @@ const SketchView = (() => {
     show(doc, { canUndo, canRedo }) {
       this.undo.disabled = !canUndo;
       this.redo.disabled = !canRedo;
-      this.clearAll.disabled = !doc.symbols.length && !doc.query.length;
+      this.clearAll.disabled = !doc.symbols.length && !SketchDocument.isAsked(doc);
     }
   }
 
@@ -51,6 +51,7 @@ const SketchView = (() => {
       this.ask = new SketchAskPanel.AskPanel(parts);
       this.adapt = new SketchAdaptPanel.AdaptPanel(parts);
       this.teach = new SketchTeachPanel.TeachPanel(parts);
+      this.compare = new SketchComparePanel.ComparePanel(parts);
       this.mistakes = new SketchMistakesPanel.MistakesPanel(parts);
       this.keep = new SketchKeepPanel.KeepPanel(parts);
       this.dock = new SketchDock.Dock(parts);
@@ -61,12 +62,14 @@ const SketchView = (() => {
       this.right = el("div", { class: "column right" }, this.ask.slot, this.adapt.node);
       root.lang = language;
       root.classList.remove("asking");
+      document.title = context.t("title");
       document.documentElement.lang = language === "zh" ? "zh-Hans" : language;
       Dom.whenThere(".maml-header", (header) => showHeader(header, context));
       root.replaceChildren(
         el("div", { class: "frame" }, this.toolbar.node,
           el("div", { class: "layout" },
-            el("div", { class: "column left" }, this.teach.node, this.mistakes.node, this.keep.node),
+            el("div", { class: "column left" }, this.teach.node, this.compare.node, this.mistakes.node,
+              this.keep.node),
             this.right)),
         this.dock.node, this.preview.node);
 
@@ -118,13 +121,16 @@ const SketchView = (() => {
     /** Bring it in line with an answer; null if there is none yet. */
     showAnswer(answer) {
       this.replay.stop();
-      this.steps = (answer?.trajectory?.length ?? 1) - 1;
+      const losses = (answer?.trajectory ?? []).map((one) => one.loss ?? 0);
+      this.steps = Math.max(0, losses.length - 1);
+      this.pace = SketchReplay.pacedBy(losses.slice(1).map((loss, k) => Math.abs(loss - losses[k])));
       this.ask.showAnswer(this.doc, answer);
       this.teach.showInks();
       this.adapt.showAnswer(this.doc, answer);
+      if (!answer?.shares) this.compare.clear();
       // What is newly taught is seen to be learnt.
       const taught = answer?.trajectory ? JSON.stringify([answer.symbols, answer.trajectory]) : "";
-      if (taught && taught !== this.taught) this.replay.start(this.steps, BRIEFLY);
+      if (taught && taught !== this.taught) this.replay.start(this.steps, BRIEFLY, this.pace);
       else this.replay.show(this.steps, true);
       if (taught) this.taught = taught;
       this.dock.showAnswer(this.ask.told, answer);
@@ -135,7 +141,7 @@ const SketchView = (() => {
     }
 
     play() {
-      this.replay.start(this.steps, SLOWLY);
+      this.replay.start(this.steps, SLOWLY, this.pace);
     }
 
     toggleAsk() {
@@ -160,6 +166,11 @@ const SketchView = (() => {
     paste(event) {
       if (!this.root.offsetParent) return;
       const pictures = [...(event.clipboardData?.files ?? [])];
+      if (pictures.length && this.ask.node.matches(":hover")) {
+        event.preventDefault();
+        this.actions.askPicture(pictures[0]);
+        return;
+      }
       const { cards, pointed } = this.teach;
       const target = cards.has(pointed) ? pointed : this.doc.symbols[0]?.id;
       if (!pictures.length || target === undefined) return;
