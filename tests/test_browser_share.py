@@ -106,7 +106,7 @@ def test_a_set_travels_in_a_link_that_no_server_sees(
         assert "Symbols: 5, drawings: 15." in offered.inner_text()
         assert other.kept() == before and "#set" in other.page.url
         other.press(choice)
-        assert "#" not in other.page.url
+        other.page.wait_for_url(lambda url: "#" not in url)
     other.wait_for_answer("Symbol A")
     assert [len(symbol["examples"]) for symbol in other.kept()["symbols"]] == [3] * 5
     other.page.goto("about:blank")

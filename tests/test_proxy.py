@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
@@ -49,6 +50,10 @@ class Proxy:
         )
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
+        deadline = time.monotonic() + 30
+        while not self._server.started:
+            assert time.monotonic() < deadline and self._thread.is_alive(), "the proxy starts"
+            time.sleep(0.01)
 
     def close(self) -> None:
         self._server.should_exit = True

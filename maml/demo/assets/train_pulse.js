@@ -6,24 +6,30 @@
   "use strict";
 
   const { KEY, LINK } = PULSE_CONSTANTS;
+  const TAB = "maml-sketchpad.tab"; // where the browser keeps the number of the tab
   const STALE = 8000; // milliseconds without an update after which the page asks for its trainings
 
-  /** Storage may be forbidden: then a reload finds nothing. */
-  function kept() {
+  // Storage may be forbidden: then a reload finds nothing.
+  function read(storage, key) {
     try {
-      return window.localStorage.getItem(KEY) ?? "";
+      return window[storage].getItem(key) ?? "";
     } catch {
       return "";
     }
   }
 
-  function keep() {
-    if (!props.token) return;
+  function write(storage, key, value) {
     try {
-      window.localStorage.setItem(KEY, props.token);
+      window[storage].setItem(key, value);
     } catch {
       // as above
     }
+  }
+
+  const kept = () => read("localStorage", KEY);
+
+  function keep() {
+    if (props.token) write("localStorage", KEY, props.token);
   }
 
   /** Settings that the address carries; taken in, they leave it. */
@@ -33,6 +39,19 @@
     window.history.replaceState(window.history.state, "", pathname + search);
     return hash.slice(LINK.length);
   }
+
+  const tabs = () => [...document.querySelectorAll("button[role=tab]")];
+  const isSelected = (tab) => tab.getAttribute("aria-selected") === "true";
+
+  /** The page opens at the tab where it was reloaded; Gradio does so after a lost connection. */
+  function standWhereItStood() {
+    const [navigation] = performance.getEntriesByType("navigation");
+    if (navigation?.type === "reload") tabs()[read("sessionStorage", TAB)]?.click();
+  }
+
+  window.addEventListener("pagehide", () => {
+    write("sessionStorage", TAB, String(tabs().findIndex(isSelected)));
+  });
 
   let boardIsSeen = false;
   let wasSeen = false;
@@ -85,5 +104,6 @@
   watch("told", () => {
     told = performance.now();
   });
+  standWhereItStood();
   arrive(true);
 })();
