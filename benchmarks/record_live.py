@@ -23,7 +23,7 @@ WIDTH = 960  # pixels of the film
 EVERY = 1.0  # seconds from one frame to the next
 SPEED = 6.0  # times as fast as it was
 AT_THE_END = 4.0  # seconds that the last frame stays
-LONGEST = 240.0  # seconds
+LONGEST = 420.0  # seconds
 QUALITIES = (60, 45, 30, 20)
 
 
