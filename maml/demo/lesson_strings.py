@@ -58,7 +58,7 @@ _EN = {
     "adapted networks.",
     "caption_prototypes": "No inner loop in training: a query goes to the nearest class mean.",
     "caption_decay": "The outer rate falls: the starting point settles.",
-    "caption_finished": "Finished: from this starting point it learns characters that it has never "
+    "caption_finished": "From this starting point it learns characters that it has never "
     "seen.",
     # terms
     "term_way": "Way",
@@ -128,7 +128,7 @@ _ZH = {
     "caption_reptile": "每批任务之后，起点都向适应后的网络靠近一点。",
     "caption_prototypes": "训练中没有内循环：查询归入最近的类均值。",
     "caption_decay": "外循环学习率下降：起点逐渐稳定。",
-    "caption_finished": "完成：从这个起点出发，它能学会从未见过的字符。",
+    "caption_finished": "从这个起点出发，它能学会从未见过的字符。",
     "term_way": "类别数（way）",
     "term_way_text": "一个任务要分辨多少个字符。5 类时，随机猜对的概率是 20%。",
     "term_shot": "样本数（shot）",
