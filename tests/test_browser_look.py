@@ -203,7 +203,9 @@ new PerformanceObserver((list) => {
 }).observe({ type: 'layout-shift', buffered: true });"""
 
 
-@pytest.mark.parametrize("size", [(390, 844), (1366, 768)], ids=["phone", "laptop"])
+@pytest.mark.parametrize(
+    "size", [(390, 844), (844, 390), (1366, 768)], ids=["phone", "sideways", "laptop"]
+)
 def test_nothing_jumps_while_the_page_loads(visitors: MakeVisitor, size: tuple[int, int]) -> None:
     visitor = visitors(viewport=dict(zip(("width", "height"), size, strict=True)))
     visitor.page.add_init_script(SHIFTS)

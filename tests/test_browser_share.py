@@ -92,6 +92,9 @@ def test_a_set_travels_in_a_link_that_no_server_sees(
     assert len(link) <= 8000 and link.startswith(f"{one.page.url}#set=")
     code = dialog.get_by_role("img", name="QR code of this set")
     code.screenshot(path=tmp_path / "code.png")
+    one.page.set_viewport_size({"width": 844, "height": 390})  # a phone held sideways
+    box = code.bounding_box()
+    assert box["y"] >= 0 and box["y"] + box["height"] <= 390
     (read,) = zxingcpp.read_barcodes(Image.open(tmp_path / "code.png"))
     assert read.text.startswith(f"{one.page.url}#set=") and len(read.text) <= 1400
     one.press("Close")

@@ -67,6 +67,9 @@ _LAUNCH: dict[str, Any] = {
         /* Room for what the scripts will fill: nothing moves when they have come. */
         .gradio-container .tabs { gap: 0 !important; min-height: 100vh; }
         #header { min-height: 82px; }
+        @media (max-width: 480px) { #header { min-height: 100px; } }
+        @media (max-width: 699px) { /* The tabs may come before the header. */
+            .gradio-container .main.app > .wrap:not(:has(#header)) { padding-top: 116px; } }
         /* The title, the tabs and the rest of the header share a line. */
         @media (min-width: 1000px), (min-width: 700px) and (max-height: 500px) {
             #header { position: absolute; inset: 0 0 auto; min-height: 48px; z-index: 1;
