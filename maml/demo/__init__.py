@@ -81,6 +81,7 @@ _LAUNCH: dict[str, Any] = {
         .gradio-container button[role=tab].selected { color: #2f5fd0; }
         .dark .gradio-container button[role=tab].selected,
         .gradio-container.dark button[role=tab].selected { color: #7fa2ff; }
+        .gradio-container:not(:has([data-ready=yes])) footer { visibility: hidden; }
         .gradio-container footer :is(button, a) { min-height: 44px; min-width: 44px;
             color: var(--body-text-color) !important; }
     """,
