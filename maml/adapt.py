@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +43,7 @@ class AdaptedTasks:
         ways: of every task.
         features: of the support sets, (tasks, n, ...).
         labels: int64 (tasks, n).
-        path: the adapted tensors (tasks, ...) after each step, step 0 first.
+        states: the adapted tensors after each step, ((steps + 1) * tasks, ...), step 0 first.
         losses: support losses, (steps + 1, tasks).
         accuracies: of the support sets, (steps + 1, tasks), in [0, 1].
     """
@@ -51,14 +52,26 @@ class AdaptedTasks:
     ways: int
     features: Tensor
     labels: Tensor
-    path: list[list[Tensor]]
+    states: list[Tensor]
     losses: Tensor
     accuracies: Tensor
 
     @property
     def steps(self) -> int:
         """Inner steps taken."""
-        return len(self.path) - 1
+        return len(self.losses) - 1
+
+    @cached_property
+    def path(self) -> list[list[Tensor]]:
+        """`states` step by step: views (tasks, ...) of each tensor."""
+        by_tensor = [states.unflatten(0, (self.steps + 1, -1)).unbind() for states in self.states]
+        return [list(step) for step in zip(*by_tensor, strict=True)]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors, with those that answers have left to be used again."""
+        left = [value for value in vars(self).values() if isinstance(value, Tensor)]
+        return sum(tensor.nbytes for tensor in (*self.states, *left))
 
     @cached_property
     def network(self) -> nn.Module:
@@ -97,13 +110,8 @@ class AdaptedTasks:
             return torch.stack(each)
         # Each state of a task is run as a task of its own: one pass instead of many.
         copies = features.repeat(states, *[1] * (features.dim() - 1))
-        logits = run_tasks(self.network, self._states, copies, batch_statistics=False)
+        logits = run_tasks(self.network, self.states, copies, batch_statistics=False)
         return (logits / self._temperature).softmax(dim=-1).unflatten(0, (states, -1))
-
-    @cached_property
-    def _states(self) -> list[Tensor]:
-        """The path with the steps side by side, ((steps + 1) * tasks, ...) for each tensor."""
-        return [torch.cat(states) for states in zip(*self.path, strict=True)]
 
     @cached_property
     def _temperature(self) -> Tensor:
@@ -128,7 +136,7 @@ class AdaptedTasks:
         assert isinstance(self.network, nn.Sequential)
         body, states = self.network[:-1], self.steps + 1
         copies = features.repeat(states, *[1] * (features.dim() - 1))
-        tensors = self._states[: len(list(body.parameters()))]
+        tensors = self.states[: len(list(body.parameters()))]
         vectors = run_tasks(body, tensors, copies, batch_statistics=False)
         return vectors.unflatten(0, (states, -1))
 
@@ -137,7 +145,7 @@ class AdaptedTasks:
         """`path_of_features` of what `embeddings_by_step` gave, (steps + 1, tasks, m, ways)."""
         assert isinstance(self.network, nn.Sequential)
         head = self.network[-1:]
-        tensors = self._states[-len(list(head.parameters())) :]
+        tensors = self.states[-len(list(head.parameters())) :]
         logits = run_tasks(head, tensors, vectors.flatten(0, 1), batch_statistics=False)
         return (logits / self._temperature).softmax(dim=-1).unflatten(0, vectors.shape[:2])
 
@@ -191,9 +199,15 @@ def adapt_tasks(
         path.append([tensor.detach() for tensor in state.tensors])
         losses.append(state.losses.detach())
         accuracies.append((state.logits.argmax(dim=2) == labels).float().mean(dim=1))
+    states = _side_by_side(path)
     return AdaptedTasks(
-        model, ways, features, labels, path, torch.stack(losses), torch.stack(accuracies)
+        model, ways, features, labels, states, torch.stack(losses), torch.stack(accuracies)
     )
+
+
+def _side_by_side(path: Iterable[Sequence[Tensor]]) -> list[Tensor]:
+    """The tensors (tasks, ...) of each step as `AdaptedTasks.states`."""
+    return [torch.cat(states) for states in zip(*path, strict=True)]
 
 
 class AdaptedLearner:
@@ -232,9 +246,7 @@ class AdaptedLearner:
     @property
     def nbytes(self) -> int:
         """Bytes of its tensors."""
-        tasks = self._tasks
-        tensors = [tasks.features, *(tensor for step in tasks.path for tensor in step)]
-        return sum(tensor.nbytes for tensor in tensors)
+        return self._tasks.nbytes
 
     def at_step(self, step: int) -> AdaptedLearner:
         """The same learner as it was after some of its steps.
@@ -386,7 +398,7 @@ class AdaptedLearner:
             len(state.names),
             state.features[None].to(device),
             state.labels[None].to(device),
-            [[tensor[None].to(device) for tensor in tensors] for tensors in state.path],
+            _side_by_side([tensor[None].to(device) for tensor in step] for step in state.path),
             losses,
             accuracies,
         )

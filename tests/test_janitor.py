@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,16 @@ def test_silent_visitors_are_forgotten(seconds: float) -> None:
     now[0] = seconds
     Janitor(Holder().demo, memory).clear()
     assert len(memory) == (1 if seconds == 0 else 0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is counted on Linux")
+def test_memory_that_is_free_goes_back_to_the_system() -> None:
+    def held() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before = held()
+    blocks = [bytearray(b"x" * 100_000) for _ in range(2000)]
+    blocks = blocks[::20]  # The gaps between them are free, but are no end of the heap.
+    assert held() > before + 100e6
+    Janitor(Holder().demo, VisitorMemory()).clear()
+    assert held() < before + 50e6 and len(blocks) == 100

@@ -1,4 +1,5 @@
-"""Clears away what nobody has used for long: visitors' caches, Gradio's sessions and files.
+"""Clears away what nobody has used for long: visitors' caches, Gradio's sessions and files, and
+memory that is free but still the process's.
 
 Gradio ends a session an hour after its page's heartbeat has stopped.  The heartbeat is a connection
 that stays open for as long as a page does, a browser has six for each site, and one short break
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import datetime
 import logging
 from collections.abc import AsyncIterator
@@ -79,6 +81,7 @@ class Janitor:
         self._memory.sweep()
         self._end_sessions()
         self._remove_files()
+        _give_back_memory()
 
     def _end_sessions(self) -> None:
         holder = self._demo.state_holder
@@ -107,3 +110,14 @@ class Janitor:
             with contextlib.suppress(OSError):
                 path.unlink()
                 path.parent.rmdir()  # Gradio gives each file a folder of its own
+
+
+def _give_back_memory() -> None:
+    """Let the system have what the allocator keeps for later.
+
+    A visitor's caches are small and stay, and come to lie in the gaps that the large temporary
+    arrays of an answer leave; the next answer then needs new gaps.  Without this 500 visitors took
+    0.7 MB each, four times what their caches hold.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # glibc has it, others do not
+        ctypes.CDLL(None).malloc_trim(0)

@@ -58,8 +58,7 @@ _EN = {
     "adapted networks.",
     "caption_prototypes": "No inner loop in training: a query goes to the nearest class mean.",
     "caption_decay": "The outer rate falls: the starting point settles.",
-    "caption_finished": "From this starting point it learns characters that it has never "
-    "seen.",
+    "caption_finished": "From this starting point it learns characters that it has never seen.",
     # terms
     "term_way": "Way",
     "term_way_text": "How many characters a task asks to tell apart. With 5 ways, guessing is "

@@ -25,7 +25,8 @@ from maml.sessions.document import Document, Drawing, Symbol
 from maml.sessions.drawing_map import DrawingMap
 from maml.sessions.refusal import Refusal
 
-_KEPT_LEARNERS = 2
+_KEPT_LEARNERS = 1
+"""One of five symbols with three drawings each holds 0.16 MB, one of 20 with 20 holds 3 MB."""
 _KEPT_DRAWINGS = 40
 """Drawings that are remembered beside those of the latest document."""
 
