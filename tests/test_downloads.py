@@ -112,6 +112,8 @@ def test_the_command_names_every_change(tmp_path: Path) -> None:
     training.job = replace(training.job, source="omniglot", device="cuda:0")
     command = downloads.train_command(training)
     assert "--data" not in command and "--device cuda:0" in command
+    training.job = replace(training.job, source="quickdraw")
+    assert "--source quickdraw" in downloads.train_command(training)
 
 
 def test_the_checkpoints_readme_has_commands_that_work(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -159,6 +159,16 @@ def test_the_flagship_keeps_its_mix_of_tasks_unless_another_shape_is_asked_for()
 def test_without_pretraining_episodes_there_is_no_pretraining() -> None:
     values = {**values_of(RECIPES["flagship"]), "pretraining": 0}
     assert recipe_of("flagship", values).training.pretraining is None
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_doodles_have_words_of_their_own_for_testing_and_fewer_drawings(name: str) -> None:
+    values = values_of(RECIPES[name])
+    training = recipe_of(name, values, "quickdraw").training
+    assert training == replace(RECIPES[name].training, split="doodles")
+    recipe_of(name, {**values, "shots": 5, "queries": 15})
+    with pytest.raises(ValueError, match="need 20 drawings of each character, but there are 15"):
+        recipe_of(name, {**values, "shots": 5, "queries": 15}, "quickdraw")
 
 
 @pytest.mark.parametrize(

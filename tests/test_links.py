@@ -33,7 +33,7 @@ def test_settings_survive_their_link(recipe: str, algorithms: Any, changes: dict
     [
         ("", "the recipe must be one of .*; got ''"),
         ("recipe=slow", "the recipe must be one of .*; got 'slow'"),
-        ("recipe=live&source=mnist", "must be one of omniglot, generated; got 'mnist'"),
+        ("recipe=live&source=mnist", "must be one of omniglot, quickdraw, generated; got 'mnist'"),
         ("recipe=live&algorithms=sgd", "the algorithms must be of"),
         ("recipe=live&ways=", None),
         ("recipe=live&ways=two", "ways must be a number, true or false; got 'two'"),

@@ -12,6 +12,8 @@ import pytest
 from trainings import wait_until
 
 from maml.data.omniglot import omniglot_is_at_hand
+from maml.data.stored import cache_folder
+from maml.data.words import WORDS
 from maml.sessions.sources import Sources
 
 ASKED: list[str] = []
@@ -90,7 +92,7 @@ def test_without_a_network_generated_alphabets_are_the_default(without_data: Pat
 
 def test_a_failed_download_is_remembered(without_data: Path) -> None:
     sources = Sources("http://127.0.0.1:9/")
-    sources.download_failed()
+    sources.download_failed("omniglot")
     assert sources.default() == "generated"
 
 
@@ -100,3 +102,23 @@ def test_nobody_is_asked_while_the_data_are_at_hand(server: str, without_data: P
     sources = Sources(f"{server}/data/")
     sources.look()
     assert sources.default() == "omniglot" and not known(sources) and ASKED == []
+
+
+def test_what_would_be_downloaded_is_known(
+    without_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(without_data))
+    monkeypatch.delenv("QUICKDRAW_DIR", raising=False)
+    sources = Sources()
+    assert sources.to_download() == {"omniglot": 15, "quickdraw": 30}
+    for name in ("images_background", "images_evaluation"):
+        (without_data / name).mkdir()
+    cached = cache_folder() / "quickdraw"
+    cached.mkdir(parents=True)
+    for word in WORDS[1:]:
+        (cached / f"{word}.ndjson").touch()
+    assert sources.to_download() == {"quickdraw": 30}
+    (cached / f"{WORDS[0]}.ndjson").touch()
+    assert sources.to_download() == {}
+    monkeypatch.setenv("QUICKDRAW_DIR", str(without_data))
+    assert sources.to_download() == {"quickdraw": 30}, "what is named decides"

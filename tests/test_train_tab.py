@@ -179,7 +179,7 @@ def test_the_form_is_read_and_checked() -> None:
     assert choice.device == "cpu" and choice.limit_minutes == 2.5
     for changes, message in (
         ({"name": "slow"}, "the recipe must be one of .*; got 'slow'"),
-        ({"source": "mnist"}, "must be one of omniglot, generated; got 'mnist'"),
+        ({"source": "mnist"}, "must be one of omniglot, quickdraw, generated; got 'mnist'"),
         ({"device": "tpu"}, "the device must be one of cpu.*; got 'tpu'"),
         ({"minutes": -1}, "minutes must be 0 .* or more; got -1"),
         ({"minutes": None}, "got None"),
@@ -211,7 +211,7 @@ def test_a_comparison_changes_in_each_algorithm_what_was_changed() -> None:
     filled = form.fill_for("live", ["anil"], ["reptile", "maml"], values)
     expected = {**values_of(live("maml")), "iterations": 77}
     assert dict(zip(keys, filled, strict=True)) == expected
-    recipes = form.read_recipes("live", ["reptile", "maml"], filled)
+    recipes = form.read_recipes("live", "omniglot", ["reptile", "maml"], filled)
     assert [recipe.training.algorithm for recipe in recipes] == ["maml", "reptile"]
     assert all(changes_of(recipe) == {"iterations": 77} for recipe in recipes)
     assert form.fill_for("notebook", [], [], values) == values

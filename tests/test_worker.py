@@ -17,6 +17,7 @@ from trainings import figures, small_recipe, start, wait_until
 from maml.checkpoint import load_pretrained, load_training_iteration
 from maml.config import InnerLoop
 from maml.data.synthetic import load_generated
+from maml.data.words import CHOOSE_WORDS, WORDS, part_of
 from maml.evaluate import EvaluationResult
 from maml.recipes import RECIPES
 from maml.runs import RunFolder, TrainingRun
@@ -24,18 +25,31 @@ from maml.sessions import events
 from maml.sessions.downloads import train_command
 from maml.sessions.events import Command
 from maml.sessions.form import recipe_of, values_of
-from maml.sessions.process import Job
+from maml.sessions.process import Job, Source
 from maml.sessions.training import Training
 from maml.sessions.worker import SAVE_SECONDS
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_figures_are_those_of_the_command_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["generated", "quickdraw"])
+def test_the_figures_are_those_of_the_command_line(
+    tmp_path: Path,
+    source: Source,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if source == "quickdraw":  # some real doodles
+        words = [word for word in WORDS if part_of(word) == "train"][40:70]
+        (tmp_path / "doodles").mkdir()
+        for name in (f"{word}.ndjson" for word in (*words, *CHOOSE_WORDS)):
+            real = request.getfixturevalue("quickdraw_dir").resolve() / name
+            (tmp_path / "doodles" / name).symlink_to(real)
+        monkeypatch.setenv("QUICKDRAW_DIR", str(tmp_path / "doodles"))
     values = {**values_of(RECIPES["live"]), "pretraining": 3, "iterations": 4, "seed": 5}
     values["evaluation_tasks"] = 10
-    chosen = recipe_of("live", values)
-    job = Job(chosen, "generated", tmp_path / "page")
+    chosen = recipe_of("live", values, source)
+    job = Job(chosen, source, tmp_path / "page")
     process, listener = start(job)
     training = Training(1, job)
     training._receive(listener.wait_for(events.Begun))

@@ -113,6 +113,14 @@ def load_quickdraw(
     return data
 
 
+def quickdraw_is_at_hand() -> bool:
+    """Whether `load_quickdraw()` needs no download; the files are not read."""
+    named = os.environ.get("QUICKDRAW_DIR")
+    if named:
+        return any(Path(named).expanduser().glob(f"*{_SUFFIX}"))
+    return all((cache_folder() / "quickdraw" / f"{word}{_SUFFIX}").is_file() for word in WORDS)
+
+
 def left_out(
     root: str | os.PathLike[str] | None = None,
     *,

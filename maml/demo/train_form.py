@@ -152,19 +152,22 @@ class TrainForm:
             for setting, value in zip(SETTINGS, values, strict=True)
         ]
 
-    def read_recipes(self, name: str, algorithms: Any, values: Sequence[Any]) -> tuple[Recipe, ...]:
+    def read_recipes(
+        self, name: str, source: str, algorithms: Any, values: Sequence[Any]
+    ) -> tuple[Recipe, ...]:
         """The recipes that the form describes.
 
         Args:
             name: of the recipe that the values started from.
-            algorithms, values: of `algorithms` and `fields`.
+            source, algorithms, values: of `source`, `algorithms` and `fields`.
 
         Raises:
-            ValueError: as `checked_algorithms` and `recipes_of`.
+            ValueError: as `checked_algorithms` and `recipes_of`, or the source is unknown.
         """
         keys = (setting.key for setting in SETTINGS)
         chosen: tuple[Algorithm, ...] = checked_algorithms(name, algorithms)
-        return recipes_of(name, chosen, dict(zip(keys, values, strict=True)))
+        given = dict(zip(keys, values, strict=True))
+        return recipes_of(name, chosen, given, _checked_source(source))
 
     def link(self, name: str, source: str, algorithms: Any, values: Sequence[Any]) -> str:
         """The settings as the fragment of a link.
@@ -207,7 +210,7 @@ class TrainForm:
         Raises:
             ValueError: if something cannot be; the text says what.
         """
-        recipes = self.read_recipes(name, algorithms, values)
+        recipes = self.read_recipes(name, source, algorithms, values)
         checked = _checked_source(source)
         if device not in self._devices:
             raise ValueError(
@@ -228,8 +231,8 @@ class TrainForm:
         """Label and choices of `source`; one that is not at hand says so."""
         words = TRAIN_STRINGS[language]
         names = {name: words[f"source_{name}"] for name in SOURCES}
-        if not self._sources.omniglot_is_at_hand:
-            names["omniglot"] = words["to_download"].format(name=names["omniglot"])
+        for name, size in self._sources.to_download().items():
+            names[name] = words["to_download"].format(name=names[name], size=size)
         return {"label": words["source"], "choices": [(text, name) for name, text in names.items()]}
 
     def _minutes_says(self, language: Language) -> Settings:

@@ -13,9 +13,10 @@ _EN = {
     "recipe_notebook": "The original notebook",
     "recipe_flagship": "Flagship: the shipped weights (hours)",
     "source": "Characters",
-    "to_download": "{name}; will be downloaded (15 MB)",
+    "to_download": "{name}; will be downloaded ({size} MB)",
     "use_generated": "Use generated alphabets",
     "source_omniglot": "Omniglot: 1,623 characters of 50 alphabets",
+    "source_quickdraw": "Doodles of Quick, Draw!: cats, clouds, umbrellas",
     "source_generated": "Generated alphabets: 200 characters",
     "device": "Device",
     "device_info": "Where the training runs.",
@@ -92,7 +93,7 @@ _EN = {
     "lost": "The page was closed or lost its connection, so the training was saved and stopped. "
     "You can resume it at the same step.",
     "failed": "The training failed: {text}",
-    "failed_data": "Omniglot could not be downloaded. Check the network connection and try again, "
+    "failed_data": "{source} could not be downloaded. Check the network connection and try again, "
     "or train on generated alphabets.",
     "died": "The training process ended on its own. The curves are kept; you can resume it from "
     "the last checkpoint. {text}",
@@ -162,9 +163,10 @@ _ZH = {
     "recipe_notebook": "最初的笔记本",
     "recipe_flagship": "旗舰：随附权重（数小时）",
     "source": "字符",
-    "to_download": "{name}；将会下载（15 MB）",
+    "to_download": "{name}；将会下载（{size} MB）",
     "use_generated": "使用生成的字母表",
     "source_omniglot": "Omniglot：50 种字母表的 1623 个字符",
+    "source_quickdraw": "涂鸦（Quick, Draw!）：猫、云、雨伞等",
     "source_generated": "生成的字母表：200 个虚构字符",
     "device": "设备",
     "device_info": "训练在哪个设备上运行。",
@@ -235,7 +237,7 @@ _ZH = {
     "finished": "已完成。",
     "lost": "页面已关闭或连接中断，训练已保存并停止。可从同一步继续。",
     "failed": "训练失败：{text}",
-    "failed_data": "无法下载 Omniglot。请检查网络连接后重试，或使用生成的字母表训练。",
+    "failed_data": "无法下载 {source}。请检查网络连接后重试，或使用生成的字母表训练。",
     "died": "训练进程意外结束。曲线已保留，可从上一个检查点继续。{text}",
     "step_of": "第 {iteration} / {iterations} 步",
     "rate": "每秒 {rate} 步",

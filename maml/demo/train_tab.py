@@ -129,9 +129,11 @@ def build_train_tab(
         except ValueError:  # the settings below say what is wrong
             return [before, *values]
 
-    def on_settings(language: Language, name: str, algorithms: Any, *values: Any) -> Any:
+    def on_settings(
+        language: Language, name: str, source: str, algorithms: Any, *values: Any
+    ) -> Any:
         try:
-            form.read_recipes(name, algorithms, values)
+            form.read_recipes(name, source, algorithms, values)
         except ValueError as error:
             text = TRAIN_STRINGS[language]["bad_settings"].format(text=error)
             return gr.update(value=text, visible=True)
@@ -147,9 +149,9 @@ def build_train_tab(
         **_QUIET,
     )
     gr.on(
-        [form.algorithms.change, *(field.change for field in form.fields)],
+        [one.change for one in (form.source, form.algorithms, *form.fields)],
         on_settings,
-        [language_state, form.recipe, form.algorithms, *form.fields],
+        [language_state, form.recipe, form.source, form.algorithms, *form.fields],
         problem,
         trigger_mode="always_last",
         **_QUIET,
@@ -237,7 +239,7 @@ def build_train_tab(
                 yield _changes(shown, news)
             if ended or training is None:
                 if training is not None and training.without_data:
-                    sources.download_failed()
+                    sources.download_failed(training.job.source)
                 return
             if training.state in ("waiting", "preparing", "paused"):
                 training.wait(_UPDATE_SECONDS)

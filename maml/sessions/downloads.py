@@ -15,11 +15,22 @@ from typing import Any
 from maml.plots import RUN_COLOURS, ImageFormat, RunCurves, runs_figure
 from maml.recipes import RECIPES
 from maml.sessions.form import algorithm_of, changes_of
+from maml.sessions.process import Source
 from maml.sessions.stages import stages_of
 from maml.sessions.training import Training
 
 _COLUMNS = ("iteration", "epoch", "mode", "loss", "acc", "others", "time")
 
+_NAMES: dict[Source, str] = {
+    "omniglot": "Omniglot",
+    "quickdraw": "doodles of Quick, Draw!",
+    "generated": "generated alphabets",
+}
+_OPTIONS: dict[Source, list[str]] = {
+    "omniglot": [],
+    "quickdraw": ["--source", "quickdraw"],
+    "generated": ["--data", "synthetic"],
+}
 _README = """\
 # Run {number}: weights trained with MAML Sketchpad
 
@@ -99,7 +110,7 @@ def _curves_of(training: Training) -> RunCurves:
     chance, *other_chances = outline["chances"].values()
     changes = "".join(f", {key}={value}" for key, value in outline["changes"].items())
     algorithm = f" ({outline['algorithm']})" if _other_algorithm(training) else ""
-    data = "Omniglot" if training.job.source == "omniglot" else "generated alphabets"
+    data = _NAMES[training.job.source]
     return RunCurves(
         name=f"Run {training.number}: {outline['recipe']}{algorithm} on {data}{changes}",
         train=outline["train"],
@@ -120,8 +131,7 @@ def train_command(training: Training) -> str:
         words += ["--algorithm", job.recipe.training.algorithm]
     for key, value in changes_of(job.recipe).items():
         words += ["--set", f"{key}={json.dumps(value)}"]
-    if job.source == "generated":
-        words += ["--data", "synthetic"]
+    words += _OPTIONS[job.source]
     if job.device != "cpu":
         words += ["--device", job.device]
     if training.threads:
@@ -159,7 +169,7 @@ def _readme(training: Training, provenance: Mapping[str, Any]) -> str:
     words = ["python", "-m", "maml", "evaluate", "--weights", "model.safetensors"]
     words += ["--ways", str(shape.ways), "--shots", str(shape.shots)]
     words += ["--within-alphabet"] if shape.within_alphabet else []
-    words += ["--data", "synthetic"] if training.job.source == "generated" else []
+    words += _OPTIONS[training.job.source]
     changes = ", ".join(f"{key} {value}" for key, value in changes_of(recipe).items())
     return _README.format(
         number=training.number,

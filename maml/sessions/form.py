@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from maml.config import LARGEST_WAYS, Algorithm, EpisodeShape, Pretraining, Recipe
+from maml.data.quickdraw import DRAWINGS as DOODLES
 from maml.recipes import RECIPES, live
+from maml.sessions.process import Source
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlong, _SHORT.maxother, _SHORT.maxstring = 1, 40, 60, 60
@@ -18,8 +20,8 @@ ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 MOST_ALGORITHMS = 3
 """Of one comparison: more curves than these cannot be told apart."""
 
-DRAWINGS = 20
-"""Drawings of each character, in Omniglot as in the generated alphabets."""
+DRAWINGS: Mapping[Source, int] = {"omniglot": 20, "quickdraw": DOODLES, "generated": 20}
+"""Drawings of each character, by where the characters come from."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def values_of(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def recipe_of(name: str, values: Mapping[str, Any]) -> Recipe:
+def recipe_of(name: str, values: Mapping[str, Any], source: Source = "omniglot") -> Recipe:
     """The recipe that the page's values describe.
 
     Whatever the page does not offer stays as in the named recipe.  A recipe may mix task shapes,
@@ -106,14 +108,15 @@ def recipe_of(name: str, values: Mapping[str, Any]) -> Recipe:
     Args:
         name: of the recipe that the values started from.
         values: by the keys of `SETTINGS`.
+        source: of the characters; doodles are split by their own words, whatever the recipe says.
 
     Raises:
         ValueError: if a value is out of range, or the values cannot work together.
     """
-    return changed(named_recipe(name), values)
+    return changed(named_recipe(name), values, source)
 
 
-def changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
+def changed(base: Recipe, values: Mapping[str, Any], source: Source = "omniglot") -> Recipe:
     """`recipe_of`, of any recipe.
 
     Raises:
@@ -121,12 +124,22 @@ def changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
     """
     checked = {setting.key: _checked(setting, values.get(setting.key)) for setting in SETTINGS}
     recipe = _changed(base, checked)
-    _check_drawings(recipe)
-    return recipe
+    _check_drawings(recipe, DRAWINGS[source])
+    return of_source(recipe, source)
+
+
+def of_source(recipe: Recipe, source: Source) -> Recipe:
+    """A recipe as it trains on the characters of a source."""
+    if source != "quickdraw":
+        return recipe
+    return replace(recipe, training=replace(recipe.training, split="doodles"))
 
 
 def recipes_of(
-    name: object, algorithms: Sequence[Algorithm], values: Mapping[str, Any]
+    name: object,
+    algorithms: Sequence[Algorithm],
+    values: Mapping[str, Any],
+    source: Source = "omniglot",
 ) -> tuple[Recipe, ...]:
     """The recipes of a comparison: what was changed on the page is changed in each of them.
 
@@ -134,6 +147,7 @@ def recipes_of(
         name: of the recipe that the values started from.
         algorithms: as `checked_algorithms` returns them; the values started from the first one's.
         values: by the keys of `SETTINGS`.
+        source: of the characters.
 
     Raises:
         ValueError: as `recipe_of`.
@@ -142,8 +156,8 @@ def recipes_of(
     base = values_of(first)
     changes = {key: value for key, value in values.items() if value != base[key]}
     return (
-        changed(first, values),
-        *(changed(other, {**values_of(other), **changes}) for other in others),
+        changed(first, values, source),
+        *(changed(other, {**values_of(other), **changes}, source) for other in others),
     )
 
 
@@ -250,14 +264,14 @@ def _pretraining(base: Pretraining | None, episodes: int) -> Pretraining | None:
     return replace(base, episodes=episodes) if base else Pretraining(episodes=episodes, ways=20)
 
 
-def _check_drawings(recipe: Recipe) -> None:
+def _check_drawings(recipe: Recipe, drawings: int) -> None:
     """Say before any data is loaded what the sampler would say afterwards."""
     training = recipe.training
     for shape in (*training.shapes, training.evaluation, *training.further_evaluations):
-        if shape.drawings > DRAWINGS:
+        if shape.drawings > drawings:
             raise ValueError(
                 f"{shape.shots} shots and {shape.queries} queries need {shape.drawings} drawings "
-                f"of each character, but there are {DRAWINGS}; ask for fewer."
+                f"of each character, but there are {drawings}; ask for fewer."
             )
 
 

@@ -54,7 +54,7 @@ def link_of(recipe: str, source: Source, algorithms: Sequence[str], values: Sequ
     chosen = checked_algorithms(recipe, algorithms)
     keys = (setting.key for setting in SETTINGS)
     given = dict(zip(keys, values, strict=True))
-    recipes_of(recipe, chosen, given)
+    recipes_of(recipe, chosen, given, source)
     base = _base(recipe, chosen)
     changes = {key: json.dumps(value) for key, value in given.items() if value != base[key]}
     method = {"algorithms": ",".join(chosen)} if chosen else {}
@@ -84,7 +84,7 @@ def read_link(fragment: str) -> LinkedSettings:
             values[key] = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{key} must be a number, true or false; got {shown(text)}") from error
-    recipes_of(recipe, chosen, values)
+    recipes_of(recipe, chosen, values, source)
     return LinkedSettings(recipe, source, chosen, values)
 
 

@@ -26,7 +26,7 @@ from maml.config import Recipe
 from maml.plain import from_plain, to_plain
 from maml.sessions.events import Command, Event, EventError, ProcessEnded, from_line
 
-Source = Literal["omniglot", "generated"]
+Source = Literal["omniglot", "quickdraw", "generated"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 """Where characters may come from."""
 

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 
 from maml.data.omniglot import OMNIGLOT, omniglot_is_at_hand
+from maml.data.quickdraw import quickdraw_is_at_hand
 from maml.sessions.process import Source
 
 _PROBE_SECONDS = 3.0
@@ -34,6 +35,15 @@ class Sources:
         """Whether no download is needed."""
         return omniglot_is_at_hand()
 
+    def to_download(self) -> dict[Source, int]:
+        """Megabytes of what would be downloaded, by source."""
+        sizes: dict[Source, int] = {}
+        if not omniglot_is_at_hand():
+            sizes["omniglot"] = 15
+        if not quickdraw_is_at_hand():
+            sizes["quickdraw"] = 30
+        return sizes
+
     def look(self) -> None:
         """Find out, in the background, whether a download would work, unless that is known."""
         with self._lock:
@@ -49,8 +59,10 @@ class Sources:
             return "generated"
         return "omniglot"
 
-    def download_failed(self) -> None:
-        """A training could not fetch Omniglot."""
+    def download_failed(self, source: Source) -> None:
+        """A training could not fetch its characters."""
+        if source != "omniglot":
+            return
         self._reachable, self._asked = False, time.monotonic()
 
     def _probe(self) -> None:

@@ -187,6 +187,7 @@ class Training:
             return {
                 "number": self.number,
                 "limit": self.limit_minutes,
+                "source": self.job.source,
                 **self._progress.live(),
             }
 

@@ -23,6 +23,7 @@ import torch
 from maml.config import MetaTraining
 from maml.data.characters import CharacterSet
 from maml.data.omniglot import load_omniglot, omniglot_is_at_hand
+from maml.data.quickdraw import load_quickdraw
 from maml.data.synthetic import load_generated
 from maml.evaluate import EvaluationResult
 from maml.runs import TrainingRun, leave_a_core, notebook_line
@@ -268,17 +269,18 @@ def load_characters(job: Job, progress: Callable[[str, int, int], None]) -> Char
         progress: called as ``progress(task, done, total)``, a few times a second.
 
     Raises:
-        NoData: if Omniglot is not at hand and cannot be fetched, or is damaged.
+        NoData: if they are not at hand and cannot be fetched, or are damaged.
     """
     if job.source == "generated":
         progress("generating", 0, 0)
         return load_generated(framing=job.recipe.framing)
-    if job.root is None and job.recipe.framing == "fit":
+    if job.source == "omniglot" and job.root is None and job.recipe.framing == "fit":
         known = _omniglot_at_hand()
         if known is not None:
             return known
+    load = load_quickdraw if job.source == "quickdraw" else load_omniglot
     try:
-        return load_omniglot(job.root, framing=job.recipe.framing, progress=progress)
+        return load(job.root, framing=job.recipe.framing, progress=progress)
     except (ValueError, OSError) as error:
         raise NoData(str(error)) from error
 

@@ -108,6 +108,8 @@
       : t("only_seconds", { seconds });
   }
 
+  const SOURCES = { omniglot: "Omniglot", quickdraw: "Quick, Draw!" };
+
   function stateText(live) {
     if (!live) return t("idle");
     if (live.state === "training" && live.stage === "pretraining") return t("pretraining_now");
@@ -115,7 +117,7 @@
       return live.data.task === "generating" ? t("data_generating")
         : t("data_reading", { task: live.data.task });
     }
-    if (live.without_data) return t("failed_data");
+    if (live.without_data) return t("failed_data", { source: SOURCES[live.source] });
     return t(live.state, { place: live.place, text: live.text, minutes: live.limit });
   }
 

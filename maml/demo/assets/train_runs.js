@@ -17,7 +17,7 @@ const Runs = (() => {
       : recipe;
     const changes = Object.entries(run.changes).map(([key, value]) => t("changed_setting",
       { name: t(key).toLowerCase(), value: value === true ? t("on") : value === false ? t("off") : value }));
-    const source = run.source === "generated" ? [short(t("source_generated"))] : [];
+    const source = run.source === "omniglot" ? [] : [short(t(`source_${run.source}`))];
     return [t("run_name", { number: run.number, recipe: method }), ...source, ...changes].join(t("between"));
   }
 
