@@ -26,7 +26,7 @@ from maml.arguments import parse, source_of
 from maml.bench import bench
 from maml.bench_training import bench_training
 from maml.checkpoint import load_pretrained, locate_weights, write_atomically
-from maml.config import EpisodeShape, Framing, Part, Recipe, Split, require_whole
+from maml.config import EpisodeShape, Framing, Part, Recipe, Source, Split, require_whole
 from maml.data.characters import CharacterSet
 from maml.data.omniglot import describe, load_omniglot
 from maml.data.pictures import read_picture, read_support
@@ -47,7 +47,7 @@ from maml.runs import (
     recipe_of_run,
     software,
 )
-from maml.sessions.form import changed, values_of
+from maml.sessions.form import changed, of_source, values_of
 from maml.trackers import tracked
 from maml.train import MetaStep
 
@@ -116,7 +116,7 @@ def _recipe(options: argparse.Namespace) -> Recipe:
                 f"--algorithm is for the recipe live; leave it out; got recipe {recipe.name}."
             )
         recipe = live(options.algorithm)
-    recipe = _with_settings(recipe, options.set)
+    recipe = _with_settings(recipe, options.set, source_of(options)[0])
     training = recipe.training
     if options.iterations is not None:
         training = dataclasses.replace(training, iterations=options.iterations)
@@ -125,8 +125,6 @@ def _recipe(options: argparse.Namespace) -> Recipe:
             raise ValueError(f"Recipe {recipe.name!r} has no pre-training; leave --episodes out.")
         pretraining = dataclasses.replace(training.pretraining, episodes=options.episodes)
         training = dataclasses.replace(training, pretraining=pretraining)
-    if source_of(options)[0] == "quickdraw":
-        training = dataclasses.replace(training, split="doodles")
     if options.hold_out is not None:
         if training.split == "doodles":
             raise ValueError(
@@ -141,9 +139,9 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     return dataclasses.replace(recipe, training=training, seed=seed)
 
 
-def _with_settings(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+def _with_settings(recipe: Recipe, changes: Sequence[str], source: Source) -> Recipe:
     if not changes:
-        return recipe
+        return of_source(recipe, source)
     values = values_of(recipe)
     for change in changes:
         key, _, text = change.partition("=")
@@ -155,7 +153,7 @@ def _with_settings(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             values[key] = json.loads(text)
         except ValueError as error:
             raise ValueError(f"--set {key}= takes a number, true or false; got {text!r}") from error
-    return changed(recipe, values)
+    return changed(recipe, values, source)
 
 
 def _train(options: argparse.Namespace) -> None:

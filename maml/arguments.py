@@ -6,15 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NoReturn, get_args
+from typing import NoReturn, get_args
 
-from maml.config import Algorithm, Part
+from maml.config import SOURCES, Algorithm, Part, Source
 from maml.recipes import DEFAULT_RECIPE, RECIPES
 from maml.sessions.form import SETTINGS
 from maml.trackers import Tracker
 
-Source = Literal["omniglot", "quickdraw", "generated"]
-"""Where drawings come from."""
 _GENERATED = ("generated", "synthetic")
 """As `--data`, older words for `--source generated`, which scripts still use."""
 
@@ -177,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source",
-        choices=get_args(Source),
+        choices=SOURCES,
         help="omniglot: characters of 50 alphabets (default); quickdraw: doodles of Quick, Draw!; "
         "generated: alphabets made up here, without a download",
     )

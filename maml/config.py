@@ -9,12 +9,15 @@ from typing import Any, ClassVar, Literal, get_args
 Framing = Literal["fit", "frame"]
 Split = Literal["alphabets", "notebook", "doodles"]
 Part = Literal["train", "choose", "test"]
+Source = Literal["omniglot", "quickdraw", "generated"]
 Precision = Literal["float32", "bfloat16"]
 Engine = Literal["batched", "higher"]
 Algorithm = Literal["maml", "fomaml", "anil", "reptile", "prototypes"]
 NetworkKind = Literal["notebook", "sketch", "live", "module"]
 HeadKind = Literal["linear", "cosine"]
 
+SOURCES: tuple[Source, ...] = get_args(Source)
+"""Where characters may come from."""
 LARGEST_WAYS = 20
 """The largest number of symbols of a learner."""
 LARGEST_STEPS = 100

@@ -20,9 +20,14 @@ import numpy as np
 import pytest
 from trainings import small_recipe
 
+import maml.__main__ as program
+from maml.arguments import source_of
+from maml.config import SOURCES, Source
 from maml.data.synthetic import load_generated
+from maml.recipes import RECIPES
 from maml.runs import TrainingRun
 from maml.sessions import downloads, events
+from maml.sessions.form import recipe_of, values_of
 from maml.sessions.process import Job
 from maml.sessions.training import Training
 
@@ -112,8 +117,17 @@ def test_the_command_names_every_change(tmp_path: Path) -> None:
     training.job = replace(training.job, source="omniglot", device="cuda:0")
     command = downloads.train_command(training)
     assert "--data" not in command and "--device cuda:0" in command
-    training.job = replace(training.job, source="quickdraw")
-    assert "--source quickdraw" in downloads.train_command(training)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_command_describes_the_very_recipe(tmp_path: Path, source: Source) -> None:
+    training = make(tmp_path, 1, 0)
+    values = {**values_of(RECIPES["live"]), "seed": 5, "shots": 2}
+    training.job = replace(training.job, recipe=recipe_of("live", values, source), source=source)
+    words = shlex.split(downloads.train_command(training))
+    assert words[:4] == ["python", "-m", "maml", "train"]
+    options = program.parse(words[3:])
+    assert program._recipe(options) == training.job.recipe and source_of(options)[0] == source
 
 
 def test_the_checkpoints_readme_has_commands_that_work(tmp_path: Path) -> None:

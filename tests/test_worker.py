@@ -25,31 +25,18 @@ from maml.sessions import events
 from maml.sessions.downloads import train_command
 from maml.sessions.events import Command
 from maml.sessions.form import recipe_of, values_of
-from maml.sessions.process import Job, Source
+from maml.sessions.process import Job
 from maml.sessions.training import Training
 from maml.sessions.worker import SAVE_SECONDS
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("source", ["generated", "quickdraw"])
-def test_the_figures_are_those_of_the_command_line(
-    tmp_path: Path,
-    source: Source,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    if source == "quickdraw":  # some real doodles
-        words = [word for word in WORDS if part_of(word) == "train"][40:70]
-        (tmp_path / "doodles").mkdir()
-        for name in (f"{word}.ndjson" for word in (*words, *CHOOSE_WORDS)):
-            real = request.getfixturevalue("quickdraw_dir").resolve() / name
-            (tmp_path / "doodles" / name).symlink_to(real)
-        monkeypatch.setenv("QUICKDRAW_DIR", str(tmp_path / "doodles"))
+def test_the_figures_are_those_of_the_command_line(tmp_path: Path) -> None:
     values = {**values_of(RECIPES["live"]), "pretraining": 3, "iterations": 4, "seed": 5}
     values["evaluation_tasks"] = 10
-    chosen = recipe_of("live", values, source)
-    job = Job(chosen, source, tmp_path / "page")
+    chosen = recipe_of("live", values)
+    job = Job(chosen, "generated", tmp_path / "page")
     process, listener = start(job)
     training = Training(1, job)
     training._receive(listener.wait_for(events.Begun))
@@ -73,6 +60,24 @@ def test_the_figures_are_those_of_the_command_line(
     assert last.accuracy == pytest.approx(by_line[-1][3] / 100)
     assert [one.iteration for one in listener.of(events.EvaluationBegun)] == [0, 3, 7]
     assert not process.running
+
+
+def test_real_doodles_train(
+    tmp_path: Path, quickdraw_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [word for word in WORDS if part_of(word) == "train"][40:70]
+    (tmp_path / "doodles").mkdir()
+    for name in (f"{word}.ndjson" for word in (*words, *CHOOSE_WORDS)):
+        (tmp_path / "doodles" / name).symlink_to(quickdraw_dir.resolve() / name)
+    monkeypatch.setenv("QUICKDRAW_DIR", str(tmp_path / "doodles"))
+    values = {**values_of(RECIPES["live"]), "evaluation_tasks": 10}
+    job = Job(recipe_of("live", values, "quickdraw"), "quickdraw", tmp_path / "page")
+    process, listener = start(job)
+    listener.wait_for_step(5)
+    process.tell(Command.STOP)
+    assert process.wait(10)
+    told = load_pretrained(RunFolder(tmp_path / "page").weights).provenance["data"]
+    assert (told["name"], told["split"]) == ("Quick, Draw!", "doodles")
 
 
 def test_it_rests_stops_and_is_resumed_at_the_very_step(tmp_path: Path) -> None:

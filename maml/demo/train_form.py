@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 import torch
 
-from maml.config import Algorithm, Recipe
+from maml.config import SOURCES, Algorithm, Recipe, Source
 from maml.demo.terms import terms_line
 from maml.demo.train_strings import TRAIN_STRINGS
 from maml.demo.translated import Settings, TranslatedComponents, explanation
@@ -26,7 +26,6 @@ from maml.sessions.form import (
     values_of,
 )
 from maml.sessions.links import link_of, read_link
-from maml.sessions.process import SOURCES, Source
 from maml.sessions.sources import Sources
 
 _GROUPS = {

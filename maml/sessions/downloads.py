@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from maml.config import Source
 from maml.plots import RUN_COLOURS, ImageFormat, RunCurves, runs_figure
 from maml.recipes import RECIPES
 from maml.sessions.form import algorithm_of, changes_of
-from maml.sessions.process import Source
 from maml.sessions.stages import stages_of
 from maml.sessions.training import Training
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-from maml.config import LARGEST_WAYS, Algorithm, EpisodeShape, Pretraining, Recipe
+from maml.config import LARGEST_WAYS, Algorithm, EpisodeShape, Pretraining, Recipe, Source
 from maml.data.quickdraw import DRAWINGS as DOODLES
 from maml.recipes import RECIPES, live
-from maml.sessions.process import Source
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlong, _SHORT.maxother, _SHORT.maxstring = 1, 40, 60, 60

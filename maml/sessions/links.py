@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from maml.config import Algorithm
+from maml.config import SOURCES, Algorithm, Source
 from maml.sessions.form import (
     SETTINGS,
     checked_algorithms,
@@ -17,7 +17,6 @@ from maml.sessions.form import (
     shown,
     values_of,
 )
-from maml.sessions.process import SOURCES, Source
 
 _LONGEST = 2000
 

@@ -20,15 +20,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
-from maml.config import Recipe
+from maml.config import SOURCES, Recipe, Source
 from maml.plain import from_plain, to_plain
 from maml.sessions.events import Command, Event, EventError, ProcessEnded, from_line
-
-Source = Literal["omniglot", "quickdraw", "generated"]
-SOURCES: tuple[Source, ...] = get_args(Source)
-"""Where characters may come from."""
 
 _KEPT_ERROR_LINES = 40
 

@@ -7,9 +7,9 @@ import time
 import urllib.error
 import urllib.request
 
+from maml.config import Source
 from maml.data.omniglot import OMNIGLOT, omniglot_is_at_hand
 from maml.data.quickdraw import quickdraw_is_at_hand
-from maml.sessions.process import Source
 
 _PROBE_SECONDS = 3.0
 _FRESH_SECONDS = 60.0
