@@ -260,7 +260,7 @@ def test_a_place_in_a_document_is_worded_in_each_language() -> None:
 
 def test_the_example_sets_are_sound_and_named_in_both_languages() -> None:
     sets = example_sets()
-    assert [one["key"] for one in sets] == ["runes", "planets", "letters"]
+    assert [one["key"] for one in sets] == ["runes", "planets", "letters", "doodles"]
     for one in sets:
         read = parse_document(one["document"])
         assert len(read.symbols) >= 5 and read.query is not None

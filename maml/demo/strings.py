@@ -28,6 +28,7 @@ _EN = {
     "set_runes": "Runes",
     "set_planets": "Planets",
     "set_letters": "Made-up letters",
+    "set_doodles": "Doodles",
     "loaded": "{name} loaded. Undo brings your own symbols back.",
     # history
     "undo": "Undo",
@@ -242,6 +243,7 @@ _ZH = {
     "set_runes": "符文",
     "set_planets": "行星符号",
     "set_letters": "自创字母",
+    "set_doodles": "涂鸦",
     "loaded": "已载入“{name}”。撤销可找回你自己的符号。",
     "undo": "撤销",
     "redo": "重做",
