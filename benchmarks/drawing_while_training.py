@@ -2,13 +2,14 @@
 
 Starts the app, draws without a training, then starts each recipe in the Train tab, goes back to the
 Draw tab and draws again.  Prints from the end of a stroke to the answer on the page, the steps a
-second of the training meanwhile, and how many steps a second it makes when nobody draws.
+second of the training meanwhile, watched and unwatched, and what comes to a page that watches.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
 from browser import chromium, running_app
@@ -41,11 +42,42 @@ def steps(page: Page) -> int:
     return int(page.locator(".maml-training").get_attribute("data-iteration") or 0)
 
 
-def pace(page: Page, seconds: float) -> float:
-    """Steps a second while nobody draws."""
-    before, began = steps(page), time.perf_counter()
-    page.wait_for_timeout(1000 * seconds)
-    return (steps(page) - before) / (time.perf_counter() - began)
+class Traffic:
+    """Counts the bytes that come to a page and the requests that it sends."""
+
+    def __init__(self, page: Page) -> None:
+        self.received = 0
+        network = page.context.new_cdp_session(page)
+        network.send("Network.enable")
+        network.on("Network.dataReceived", self._take)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        # What is streamed has no length on the wire of its own.
+        self.received += event["encodedDataLength"] or event["dataLength"]
+
+
+def watched(page: Page, rounds: int = 4, seconds: float = 8.0) -> str:
+    """What it costs the training that somebody watches, and what comes to the page meanwhile."""
+    traffic = Traffic(page)
+    taken = {"Draw": 0, "Train": 0}
+    spent = {"Draw": 0.0, "Train": 0.0}
+    received = 0
+    for _ in range(rounds):
+        for tab in taken:
+            # Whoever does not watch is told less often: counted are the steps that Train shows.
+            before, began, came = steps(page), time.perf_counter(), traffic.received
+            page.get_by_role("tab", name=tab).click()
+            page.wait_for_timeout(1000 * seconds)
+            page.get_by_role("tab", name="Train").click()
+            page.wait_for_timeout(1000)
+            taken[tab] += steps(page) - before
+            spent[tab] += time.perf_counter() - began
+            received += traffic.received - came if tab == "Train" else 0
+    alone, seen = (taken[tab] / spent[tab] for tab in taken)
+    return (
+        f"{alone:.1f} steps a second unwatched, {seen:.1f} watched ({100 * (seen / alone - 1):+.1f}"
+        f" %); {received / spent['Train'] / 1000:.1f} kB a second to a page that watches"
+    )
 
 
 def main() -> None:
@@ -66,14 +98,14 @@ def main() -> None:
                 page.get_by_role("radio", name="Generated alphabets").check()
             page.get_by_role("button", name="Start training").click()
             page.wait_for_selector(".maml-training[data-state=training]", timeout=120_000)
-            alone = pace(page, 8)
+            seen = watched(page)
             page.get_by_role("tab", name="Draw").click()
             before, began = steps(page), time.perf_counter()
             print(
                 row(f"while {recipe} trains", drawn(page, options.strokes), "- / 200"), flush=True
             )
             meanwhile = (steps(page) - before) / (time.perf_counter() - began)
-            notes.append(f"{recipe}: {alone:.1f} steps a second, {meanwhile:.1f} while drawing")
+            notes.append(f"{recipe}: {seen}; {meanwhile:.1f} steps a second while drawing")
             page.get_by_role("tab", name="Train").click()
             page.get_by_role("button", name="Stop training").click()
             page.wait_for_selector(".maml-training[data-state=stopped]")

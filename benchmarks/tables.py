@@ -44,6 +44,7 @@ _BY_STEP = (
     "20-way 1-shot within one alphabet", "20-way 5-shot within one alphabet",
     "20-way 10-shot within one alphabet",
 )  # fmt: skip
+_DOODLES = ("5-way 1-shot", "5-way 5-shot", "5-way 10-shot", "20-way 1-shot", "20-way 5-shot")
 _STEPS = (0, 1, 3, 5, 10)
 _CHINESE = {
     "5-way 1-shot": "5 类，每类 1 例",
@@ -187,10 +188,23 @@ def measures(suite: Suite) -> str:
     return table(("other measures", "ours", "target", "stretch"), rows)
 
 
+def doodles(suite: Suite) -> str:
+    """Doodles of words that nothing was trained on."""
+    return table(
+        ("task", "ours", "prototypes", "difference"),
+        (
+            (task, suite.shown(f"{task}, doodles"),
+             suite.baseline(f"{task}, doodles", "prototypes"), suite.gain(f"{task}, doodles"))
+            for task in _DOODLES
+        ),
+    )  # fmt: skip
+
+
 def refusals(suite: Suite) -> str:
     """How often "none of these" errs, either way."""
     rows = []
-    for task in ("5-way 5-shot", "5-way 1-shot", "20-way 1-shot"):
+    five, one = "5-way 5-shot", "5-way 1-shot"
+    for task in (five, one, "20-way 1-shot", f"{five}, doodles", f"{one}, doodles"):
         measure = f"{task}, none of these, AUROC"
         known = suite.baseline(measure, "false rejections", 1, 100)
         other = suite.baseline(measure, "false acceptances", 1, 100)
@@ -242,6 +256,7 @@ RENDERED: dict[str, Callable[[Suite], str]] = {
     "standard": standard,
     "sizes": sizes,
     "measures": measures,
+    "doodles": doodles,
     "refusals": refusals,
     "steps": steps,
     "readme": readme,
