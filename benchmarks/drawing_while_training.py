@@ -43,17 +43,24 @@ def steps(page: Page) -> int:
 
 
 class Traffic:
-    """Counts the bytes that come to a page and the requests that it sends."""
+    """Counts the bytes that come from the server to a page."""
 
     def __init__(self, page: Page) -> None:
         self.received = 0
+        self._own: set[str] = set()
         network = page.context.new_cdp_session(page)
         network.send("Network.enable")
+        network.on("Network.requestWillBeSent", self._begin)
         network.on("Network.dataReceived", self._take)
+
+    def _begin(self, event: dict[str, Any]) -> None:
+        if event["request"]["url"].startswith("data:"):  # a picture that the page has already
+            self._own.add(event["requestId"])
 
     def _take(self, event: dict[str, Any]) -> None:
         # What is streamed has no length on the wire of its own.
-        self.received += event["encodedDataLength"] or event["dataLength"]
+        length = event["encodedDataLength"] or event["dataLength"]
+        self.received += 0 if event["requestId"] in self._own else length
 
 
 def watched(page: Page, rounds: int = 4, seconds: float = 8.0) -> str:

@@ -101,7 +101,7 @@ def test_a_job_survives_its_line(tmp_path: Path) -> None:
     job = Job(small_recipe(3), "generated", tmp_path, device="cpu", resume=True, root="/data")
     assert Job.from_line(job.to_line()) == job
     assert json.loads(job.to_line())["recipe"]["seed"] == job.recipe.seed
-    with pytest.raises(ValueError, match="one of omniglot, generated; got 'mnist'"):
+    with pytest.raises(ValueError, match="one of omniglot, quickdraw, generated; got 'mnist'"):
         Job(small_recipe(3), "mnist", tmp_path)  # type: ignore[arg-type]
 
 

@@ -32,7 +32,7 @@ from maml.sessions.visitors import TrainSession, Visitors
 
 _UPDATE_SECONDS = 0.25
 """Between two updates of the page."""
-_CURVE_SECONDS = 0.5
+_CURVE_SECONDS = 1.0
 """Between two updates of curves and solved tasks."""
 _UNWATCHED_SECONDS = 1.0
 """Between two updates of a board that nobody sees."""
