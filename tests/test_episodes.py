@@ -485,17 +485,17 @@ def test_ill_fitting_support_sets_are_refused(changes: dict[str, Any], message: 
 
 
 @pytest.mark.parametrize(
-    "odd",
+    ("odd", "kind"),
     [
-        torch.rand(4, 28, 28).to_sparse(),
-        torch.rand(4, 28, 28, device="meta"),
-        torch.nested.nested_tensor([torch.rand(28, 28)], layout=torch.jagged),
+        (torch.rand(4, 28, 28).to_sparse(), "torch.sparse_coo on cpu"),
+        (torch.rand(4, 28, 28, device="meta"), "torch.strided on meta"),
+        (torch.nested.nested_tensor([torch.rand(28, 28)], layout=torch.jagged), "nested"),
     ],
     ids=["sparse", "without values", "nested"],
 )
-def test_tensors_that_hold_no_plain_values_are_refused(odd: torch.Tensor) -> None:
+def test_tensors_that_hold_no_plain_values_are_refused(odd: torch.Tensor, kind: str) -> None:
     labels, names = torch.tensor([0, 0, 1, 1]), ["a", "b"]
-    with pytest.raises(ValueError, match="images must be a dense tensor.*; got"):
+    with pytest.raises(ValueError, match=rf"images must be a dense tensor.*; got {kind}\b"):
         SupportSet(odd, labels, names)
     with pytest.raises(ValueError, match="images must be a dense tensor"):
         as_ink_batch(odd)
@@ -503,6 +503,14 @@ def test_tensors_that_hold_no_plain_values_are_refused(odd: torch.Tensor) -> Non
         SupportSet(odd, labels, names, ink=False)
     with pytest.raises(ValueError, match="labels must be a dense tensor"):
         SupportSet(torch.rand(4, 28, 28), odd, names)
+
+
+def test_tasks_and_support_sets_are_told_apart_by_identity(small_alphabets: CharacterSet) -> None:
+    sampler = EpisodeSampler(small_alphabets, torch.Generator().manual_seed(0))
+    task = sampler.sample(EpisodeShape(2, 1, 1))
+    assert task == task and task != dataclasses.replace(task) and len({task, task}) == 1
+    one, other = support(), support()
+    assert one == one and one != other and len({one, one, other}) == 2
 
 
 def test_rounding_outside_the_range_is_let_through() -> None:

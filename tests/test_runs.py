@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -231,6 +232,7 @@ def test_folder_holds_records_state_and_weights(
         "others": [],
     }
     assert told["made_with"]["torch"] == torch.__version__
+    assert told["made_with"]["python"] == platform.python_version()
     assert told["made_with"]["hours"] == 0.0
     assert told["commit"] == commit_of_code()
 
