@@ -35,6 +35,11 @@ def test_bytes_of_a_folder_are_those_of_its_files(tmp_path: Path) -> None:
     assert folder_bytes(tmp_path / "none") == 0
 
 
+def test_unless_told_otherwise_a_visitor_gets_a_tenth_of_two_gigabytes() -> None:
+    disk = DiskQuota()
+    assert (disk.each, disk.together) == (200e6, 2000e6)
+
+
 def test_a_visitor_whose_share_is_full_removes_a_run_first(tmp_path: Path) -> None:
     disk = DiskQuota(each=1_000_000, together=10_000_000)
     session = TrainSession(tmp_path / "mine", TrainingQueue(), disk=disk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import FrozenInstanceError
 from typing import get_args
 
 import pytest
@@ -41,6 +42,8 @@ def test_an_event_survives_its_line(event: Event) -> None:
     assert line.endswith("\n") and line.count("\n") == 1
     assert json.loads(line)["kind"] == event.kind
     assert from_line(line) == event
+    with pytest.raises(FrozenInstanceError):
+        event.kind = "other"  # type: ignore
 
 
 def test_what_is_no_number_goes_as_null() -> None:

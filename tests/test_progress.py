@@ -205,7 +205,9 @@ def test_captions_follow_the_run() -> None:
     for training, iteration, caption in (
         (live, 0, "untrained"),
         (live, 1, "start_one"),
+        (live, 1399, "start_one"),
         (live, 1400, "anil"),
+        (live, 2799, "anil"),
         (live, 2800, "decay"),
         (live, 4200, "finished"),
         (flagship, 0, "pretraining"),

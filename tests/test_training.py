@@ -46,7 +46,9 @@ def test_it_trains_rests_stops_and_is_resumed_at_the_very_step(tmp_path: Path) -
     keep_until(training, lambda: training.outline()["test"] and training.has_weights)
     live = training.live()
     assert live["iterations"] == 1000 and live["iteration"] >= 10 and live["number"] == 1
-    first = training.outline()["moments"][0]
+    outline = training.outline()
+    assert 100 * outline["accuracy"] == pytest.approx(outline["test"][-1][1], abs=0.01)
+    first = outline["moments"][0]
     assert first["iteration"] == 0 and len(first["by_step"]) == 6
     assert any(line.startswith("[Epoch 1.00] Test Loss:") for line in live["lines"])
     assert len(training.solved_tasks()) == 2

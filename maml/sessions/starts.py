@@ -23,7 +23,6 @@ from maml.sessions.draw_session import (
     InkBudget,
     adapt_symbols,
     drawings_of,
-    require_ways,
 )
 from maml.sessions.refusal import Refusal
 
@@ -105,7 +104,6 @@ def compare_starts(
         return news
     steps = shipped.inner.evaluation_steps if document.steps is None else document.steps
     for point in points:
-        require_ways(symbols, point.model)
         inks = _inks(session, point.model, [*drawings_of(symbols), query])
         with arithmetic:
             if point.model is model:
