@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+import maml
 from maml.demo.sketchpad import Sketchpad
 from maml.demo.strings import STRINGS
+from maml.demo.train_strings import TRAIN_STRINGS
+from maml.sessions.document import Language
 
 
 def test_the_component_takes_a_language_and_nothing_else() -> None:
@@ -17,11 +23,27 @@ def test_the_component_takes_a_language_and_nothing_else() -> None:
         assert pad.preprocess(payload) == "en"
 
 
-def test_every_text_exists_in_both_languages_with_the_same_places_for_values() -> None:
-    assert STRINGS["en"].keys() == STRINGS["zh"].keys()
-    for key, text in STRINGS["en"].items():
+@pytest.mark.parametrize("strings", [STRINGS, TRAIN_STRINGS], ids=["draw", "train"])
+def test_every_text_exists_in_both_languages_with_the_same_places_for_values(
+    strings: dict[Language, dict[str, str]],
+) -> None:
+    assert strings["en"].keys() == strings["zh"].keys()
+    for key, text in strings["en"].items():
         places = set(re.findall(r"\{\w+\}", text))
-        assert set(re.findall(r"\{\w+\}", STRINGS["zh"][key])) == places, key
+        assert set(re.findall(r"\{\w+\}", strings["zh"][key])) == places, key
+
+
+@pytest.mark.parametrize("strings", [STRINGS, TRAIN_STRINGS], ids=["draw", "train"])
+def test_every_text_is_asked_for(strings: dict[Language, dict[str, str]]) -> None:
+    package = Path(maml.__file__).parent
+    sources = [*package.rglob("*.py"), *package.glob("demo/assets/*.js")]
+    code = "".join(
+        path.read_text(encoding="utf-8") for path in sources if not path.name.endswith("strings.py")
+    )
+    begins = "set|pen|start|in|recipe|source|algorithm|stage|caption|terms?"
+    made = rf"({begins})_\w+|\w+_(info|described)"
+    for key in strings["en"]:
+        assert re.fullmatch(made, key) or re.search(rf"""["'`.]{key}\b""", code), key
 
 
 def test_the_schema_is_complete_enough_for_gradio_to_launch() -> None:
