@@ -1,7 +1,7 @@
 """What strangers and breaks of the connection do to a training: nothing, while its page speaks.
 
 The page is played here, so that its connection can be cut at will.  The app forgets sessions after
-two seconds instead of three hours and keeps the messages of 40 sessions instead of 10,000.
+three seconds instead of three hours and keeps the messages of 40 sessions instead of 10,000.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from apps import quiet_app
@@ -16,8 +17,8 @@ from trainings import wait_until
 
 from benchmarks.trainer import Page
 
-TTL = 2.0
-GRACE = 5.0
+TTL = 3.0
+GRACE = 8.0
 _PROGRAM = f"""
 import runpy
 import maml.demo.janitor, maml.demo.messages
@@ -54,13 +55,18 @@ def test_a_training_lives_as_long_as_its_page_speaks(url: str) -> None:
     page.arrive()
     wait_until(lambda: page.states, 10)
     assert page.states[-1] in ("preparing", "training")
-    page.cut()
-    time.sleep(TTL + 1)
-    page.speak()  # gives the session back to the page's buttons
-    page.press("Stop training")
-    page.states.clear()
-    page.arrive()
-    wait_until(lambda: "stopped" in page.states, 30)
+    # A machine that halts for three seconds makes Gradio forget the session between two lines.
+    for _ in range(3):
+        page.cut()
+        time.sleep(TTL + 1)
+        page.speak()  # gives the session back to the page's buttons
+        page.press("Stop training")
+        page.states.clear()
+        page.arrive()
+        with suppress(AssertionError):
+            wait_until(lambda: "stopped" in page.states, 10)
+            break
+    assert page.states[-1] == "stopped"
 
 
 def test_strangers_who_join_end_no_training(url: str) -> None:
