@@ -20,6 +20,7 @@ from maml.sessions.form import (
     SETTINGS,
     algorithm_of,
     checked_algorithms,
+    checked_source,
     named_recipe,
     recipes_of,
     shown,
@@ -166,7 +167,7 @@ class TrainForm:
         keys = (setting.key for setting in SETTINGS)
         chosen: tuple[Algorithm, ...] = checked_algorithms(name, algorithms)
         given = dict(zip(keys, values, strict=True))
-        return recipes_of(name, chosen, given, _checked_source(source))
+        return recipes_of(name, chosen, given, checked_source(source))
 
     def link(self, name: str, source: str, algorithms: Any, values: Sequence[Any]) -> str:
         """The settings as the fragment of a link.
@@ -177,7 +178,7 @@ class TrainForm:
         Raises:
             ValueError: as `link_of`.
         """
-        return link_of(name, _checked_source(source), algorithms, values)
+        return link_of(name, checked_source(source), algorithms, values)
 
     def follow(self, fragment: str) -> tuple[dict[Any, Any], list[Algorithm]]:
         """Updates of the components for a link, and the algorithms that the fields are for.
@@ -210,7 +211,7 @@ class TrainForm:
             ValueError: if something cannot be; the text says what.
         """
         recipes = self.read_recipes(name, source, algorithms, values)
-        checked = _checked_source(source)
+        checked = checked_source(source)
         if device not in self._devices:
             raise ValueError(
                 f"the device must be one of {', '.join(self._devices)}; got {shown(device)}"
@@ -240,13 +241,6 @@ class TrainForm:
             words["minutes_capped"].format(minutes=f"{most:g}") if most else words["minutes_info"]
         )
         return {"label": words["minutes"], "info": info}
-
-
-def _checked_source(source: str) -> Source:
-    for name in SOURCES:
-        if source == name:
-            return name
-    raise ValueError(f"the characters must be one of {', '.join(SOURCES)}; got {shown(source)}")
 
 
 def _algorithms_say(language: Language) -> Settings:

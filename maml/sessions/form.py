@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-from maml.config import LARGEST_WAYS, Algorithm, EpisodeShape, Pretraining, Recipe, Source
+from maml.config import (
+    LARGEST_WAYS,
+    SOURCES,
+    Algorithm,
+    EpisodeShape,
+    Pretraining,
+    Recipe,
+    Source,
+)
 from maml.data.quickdraw import DRAWINGS as DOODLES
 from maml.recipes import RECIPES, live
 
@@ -184,6 +192,18 @@ def named_recipe(name: object, algorithm: Algorithm | None = None) -> Recipe:
     if not isinstance(name, str) or name not in RECIPES:
         raise ValueError(f"the recipe must be one of {', '.join(RECIPES)}; got {shown(name)}")
     return RECIPES[name] if algorithm is None else live(algorithm)
+
+
+def checked_source(source: object) -> Source:
+    """The source of that name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for name in SOURCES:
+        if source == name:
+            return name
+    raise ValueError(f"the characters must be one of {', '.join(SOURCES)}; got {shown(source)}")
 
 
 def algorithm_of(recipe: Recipe) -> Algorithm | None:

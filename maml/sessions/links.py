@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from maml.config import SOURCES, Algorithm, Source
+from maml.config import Algorithm, Source
 from maml.sessions.form import (
     SETTINGS,
     checked_algorithms,
+    checked_source,
     named_recipe,
     recipes_of,
     shown,
@@ -69,9 +70,7 @@ def read_link(fragment: str) -> LinkedSettings:
     if len(fragment) > _LONGEST:
         raise ValueError(f"a link has {_LONGEST} characters at most; got {len(fragment)}")
     said = dict(parse_qsl(fragment))
-    recipe, source = said.pop("recipe", ""), said.pop("source", "omniglot")
-    if source not in SOURCES:
-        raise ValueError(f"the characters must be one of {', '.join(SOURCES)}; got {shown(source)}")
+    recipe, source = said.pop("recipe", ""), checked_source(said.pop("source", "omniglot"))
     named_recipe(recipe)
     own = named_recipe(recipe).training.algorithm
     chosen = checked_algorithms(recipe, said.pop("algorithms", own).split(","))

@@ -38,7 +38,8 @@ class Job:
         folder: of the run.
         device: to train on.
         resume: continue from the state in the folder.
-        root: folder that holds Omniglot; None looks where `load_omniglot` does.
+        root: folder that holds the characters; None looks where `load_omniglot` or `load_quickdraw`
+            does.
     """
 
     recipe: Recipe

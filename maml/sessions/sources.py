@@ -38,7 +38,7 @@ class Sources:
     def to_download(self) -> dict[Source, int]:
         """Megabytes of what would be downloaded, by source."""
         sizes: dict[Source, int] = {}
-        if not omniglot_is_at_hand():
+        if not self.omniglot_is_at_hand:
             sizes["omniglot"] = 15
         if not quickdraw_is_at_hand():
             sizes["quickdraw"] = 30
