@@ -161,6 +161,11 @@ def measures(suite: Suite) -> str:
             for task in (one, twenty)
         ),
         (
+            f"{twenty}, every drawing by a pen and hand unlike any in training / as drawn",
+            f"{suite.shown(f'{twenty}, unlike pens and hands')} / "
+            f"{suite.baseline(f'{twenty}, unlike pens and hands', 'as drawn')}", "", "",
+        ),
+        (
             f'"none of these", AUROC, half of the queries out of set: {five}',
             suite.shown(f"{five}, {auroc}", 4), "0.985", "0.997",
         ),
@@ -168,6 +173,15 @@ def measures(suite: Suite) -> str:
             f"the same, {one} / {twenty}",
             f"{suite.shown(f'{one}, {auroc}', 4)} / {suite.shown(f'{twenty}, {auroc}', 4)}",
             "0.97 / -", "0.99 / -",
+        ),
+        (
+            f"the same, doodles, {five} / {one}",
+            f"{suite.shown(f'{five}, doodles, {auroc}', 4)} / "
+            f"{suite.shown(f'{one}, doodles, {auroc}', 4)}", "0.90 / -", "0.95 / -",
+        ),
+        (
+            f"calibration error of the top probability, doodles: {five} / {one}",
+            errors(error, f"{five}, doodles", f"{one}, doodles"), "2 / -", "0.5 / -",
         ),
         (
             f"calibration error of the top probability: {one} / {twenty} / within one alphabet",

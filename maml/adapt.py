@@ -96,7 +96,7 @@ class AdaptedTasks:
             self._support_statistics(step) if by_batch and not transductive else None,
             batch_statistics=by_batch and transductive,
         )
-        return (logits / self._temperature).softmax(dim=-1)
+        return (logits / self._temperatures(1)).softmax(dim=-1)
 
     @torch.no_grad()
     def path_of_features(self, features: Tensor, *, transductive: bool = False) -> Tensor:
@@ -111,11 +111,27 @@ class AdaptedTasks:
         # Each state of a task is run as a task of its own: one pass instead of many.
         copies = features.repeat(states, *[1] * (features.dim() - 1))
         logits = run_tasks(self.network, self.states, copies, batch_statistics=False)
-        return (logits / self._temperature).softmax(dim=-1).unflatten(0, (states, -1))
+        return (logits / self._temperatures(states)).softmax(dim=-1).unflatten(0, (states, -1))
+
+    def _temperatures(self, states: int) -> Tensor:
+        """What the logits (states * tasks, m, ways) are divided by, (states * tasks, 1, 1)."""
+        return self._temperature.repeat(states)[:, None, None]
 
     @cached_property
+    @torch.no_grad()
     def _temperature(self) -> Tensor:
-        return self.model.temperature(self.ways, self.labels.shape[1] / self.ways)
+        """Of each task, (tasks,)."""
+        shots = self.labels.shape[1] / self.ways
+        found = self.model.temperature(self.ways, shots, self.likeness)
+        return found.expand(len(self.features))
+
+    @cached_property
+    @torch.no_grad()
+    def likeness(self) -> Tensor:
+        """The mean over its ways of `MetaNetwork.likeness` of each task, (tasks,)."""
+        if not self.model.can_embed:
+            return torch.zeros(len(self.features), device=self.features.device)
+        return self.model.likeness(self.embeddings(self.features, 0), self.labels).mean(dim=-1)
 
     @cached_property
     def support_embeddings(self) -> Tensor:
@@ -147,7 +163,8 @@ class AdaptedTasks:
         head = self.network[-1:]
         tensors = self.states[-len(list(head.parameters())) :]
         logits = run_tasks(head, tensors, vectors.flatten(0, 1), batch_statistics=False)
-        return (logits / self._temperature).softmax(dim=-1).unflatten(0, vectors.shape[:2])
+        probabilities = (logits / self._temperatures(len(vectors))).softmax(dim=-1)
+        return probabilities.unflatten(0, vectors.shape[:2])
 
     @cached_property
     def support_embeddings_by_step(self) -> Tensor:
@@ -242,6 +259,12 @@ class AdaptedLearner:
     def ways(self) -> int:
         """How many symbols it tells apart."""
         return len(self.names)
+
+    @property
+    def likeness(self) -> float:
+        """How alike two drawings of a symbol are likely to be: mean over the ways of
+        `MetaNetwork.likeness`; 0 for a network that cannot embed."""
+        return float(self._tasks.likeness[0])
 
     @property
     def nbytes(self) -> int:

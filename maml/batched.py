@@ -31,6 +31,29 @@ class ScaleShift(nn.Module):
         return features * self.scale + self.shift
 
 
+class BranchLinear(nn.Linear):
+    """A linear map of each branch's part of a feature vector (n, inputs), without bias.
+
+    The weights are (outputs, inputs / branches): those of a branch are its rows.
+    """
+
+    def __init__(self, inputs: int, outputs: int, branches: int) -> None:
+        super().__init__(inputs // branches, outputs, bias=False)
+        self.branches = branches
+
+    def forward(self, features: Tensor) -> Tensor:
+        return branch_linear(features, self.weight, self.branches)
+
+
+def branch_linear(features: Tensor, weight: Tensor, branches: int) -> Tensor:
+    """`BranchLinear` of features (..., n, inputs) by weights (..., outputs, inputs / branches)."""
+    if branches == 1:
+        return features @ weight.mT
+    parts = features.unflatten(-1, (branches, -1)).transpose(-2, -3)  # (..., branches, n, part)
+    mapped = parts @ weight.unflatten(-2, (branches, -1)).mT
+    return mapped.transpose(-2, -3).flatten(-2)
+
+
 class UnitLength(nn.Module):
     """Scales each feature vector (n, dimensions) to length 1."""
 
@@ -165,6 +188,8 @@ def run_tasks(
                 x, apart = x.unflatten(1, (tasks, -1)).transpose(0, 1), True
             if isinstance(layer, nn.Flatten):
                 x = x.flatten(2)
+            elif isinstance(layer, BranchLinear):
+                x = branch_linear(x, weights[layer.weight], layer.branches)
             elif isinstance(layer, nn.Linear):
                 x = x @ weights[layer.weight].mT
                 x = x if layer.bias is None else x + weights[layer.bias][:, None]
@@ -248,9 +273,9 @@ def own_buffers(network: nn.Module, tasks: int) -> dict[str, Tensor]:
 
 
 _BATCHED = (
-    nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.Linear, CosineHead, ScaleShift,
-    UnitLength, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Identity,
-    nn.Dropout,
+    nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.Linear, BranchLinear, CosineHead,
+    ScaleShift, UnitLength, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten,
+    nn.Identity, nn.Dropout,
 )  # fmt: skip
 
 

@@ -1,10 +1,14 @@
-"""Calibration: temperature and "none of these" score, fitted on held-out alphabets.
+"""Calibration: temperature and "none of these" score, fitted on held-out characters.
 
 Both add a few parameters to a trained model.  They are fitted on tasks of many sizes from alphabets
-that were not used in training, and never on test alphabets.
+and, if there are doodles, words that were not used in training, and never on those of tests.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +20,7 @@ from maml.config import EpisodeShape
 from maml.data.characters import CharacterSet
 from maml.data.episodes import EpisodeSampler
 from maml.evaluate import FeatureTable, adapt_task
-from maml.model import MetaNetwork
+from maml.model import UNKNOWN_TASK_TERMS, MetaNetwork
 
 _SHAPES = tuple(
     EpisodeShape(ways, shots, 5, within)
@@ -30,16 +34,33 @@ FALSE_REJECTION_RATE = 0.05
 
 Users mind a false rejection more than a false acceptance, so its rate is fixed.
 """
+DOODLE_REJECTION_RATE = 0.07
+"""The same of doodles, whose words differ more: other words are refused more often than those that
+it was fitted on."""
+_ROUNDING = 0.1
+"""Of the quantile loss, in units of the score's logit."""
+_RIDGE = 1e-4
 
 
-def calibrate(model: MetaNetwork, data: CharacterSet, *, seed: int, rounds: int = 120) -> None:
+def calibrate(
+    model: MetaNetwork,
+    data: CharacterSet,
+    *,
+    seed: int,
+    rounds: int = 120,
+    doodles: CharacterSet | None = None,
+) -> None:
     """Fit temperature, "none of these" score and its threshold, in place.
 
-    The logarithm of the temperature is linear in log ways and log shots and minimises the negative
-    log-likelihood (temperature scaling, arXiv 1706.04599, section 4.2) of tasks over all
-    characters.  Within-alphabet tasks are excluded: a shared temperature left mixed tasks
-    underconfident.  The score is a logistic regression on `MetaNetwork.unknown_terms`, with as many
-    out-of-set queries as in-set ones; its threshold rejects `FALSE_REJECTION_RATE` of the latter.
+    The logarithm of the temperature is linear in log ways, log shots and likeness
+    (`MetaNetwork.likeness`) and minimises the negative log-likelihood (temperature scaling, arXiv
+    1706.04599, section 4.2) of tasks over all characters.  Within-alphabet tasks are excluded: a
+    shared temperature left mixed tasks underconfident.
+
+    The score is a logistic regression on `MetaNetwork.unknown_terms`, with as many out-of-set
+    queries as in-set ones.  A quantile regression on those terms that do not look at the query then
+    moves it, so that whatever the task, few known drawings score above 0.5, its threshold:
+    `FALSE_REJECTION_RATE` of characters and `DOODLE_REJECTION_RATE` of doodles.
     `maml.prediction.shares_of` makes one distribution of both, in which the largest share obeys it.
 
     Args:
@@ -49,29 +70,88 @@ def calibrate(model: MetaNetwork, data: CharacterSet, *, seed: int, rounds: int 
         seed: of the tasks.
         rounds: tasks of each of 30 sizes: 2 to 20 ways, 1 to 5 shots, over all characters and
             within alphabets.
+        doodles: words that were not used in training; they weigh as much as the characters.
 
     Raises:
         TypeError: if the model cannot embed, see `MetaNetwork.can_embed`.
     """
-    model.set_temperature(torch.zeros(3))
+    model.set_temperature(torch.zeros(4))
+    sets = [_ask(model, data, seed, rounds, FALSE_REJECTION_RATE)]
+    if doodles is not None:
+        sets.append(_ask(model, doodles, seed, rounds, DOODLE_REJECTION_RATE))
+    model.set_temperature(_fit_temperature([task for one in sets for task in one.answered]))
+    model.set_unknown_score(*_fit_unknown(sets))
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What a model answered to tasks from one set.
+
+    Args:
+        answered: for each task over all characters logits (m, ways), labels (m,) and the terms of
+            its temperature (m, 4).
+        known, outside: `MetaNetwork.unknown_terms` of in-set and of out-of-set queries.
+        rate: share of the known ones that may be refused.
+    """
+
+    answered: list[tuple[Tensor, Tensor, Tensor]]
+    known: Tensor
+    outside: Tensor
+    rate: float
+
+
+def _ask(model: MetaNetwork, data: CharacterSet, seed: int, rounds: int, rate: float) -> _Asked:
     sampler = EpisodeSampler(data, torch.Generator().manual_seed(seed))
     table = FeatureTable(model, data)
-    shapes = [shape for shape in _SHAPES if shape.ways < len(data)]
+    alone = len(set(data.alphabets)) == 1  # Tasks within the one alphabet would be the same.
+    shapes = [
+        shape
+        for shape in _SHAPES
+        if shape.ways < len(data) and not (alone and shape.within_alphabet)
+    ]
     answered: list[tuple[Tensor, Tensor, Tensor]] = []
-    terms: list[Tensor] = []
-    outside: list[Tensor] = []
+    terms: tuple[list[Tensor], list[Tensor]] = [], []
     for shape in shapes * rounds:
         characters, learner, queries, others = known_and_outside(sampler, table, shape)
         if not shape.within_alphabet:
             labels = torch.arange(len(characters)).repeat_interleave(shape.queries)
             logits = learner.path_of_features(queries)[-1].clamp(min=1e-20).log().cpu()
-            size = logits.new_tensor([1.0, np.log(len(characters)), np.log(shape.shots)])
-            answered.append((logits, labels, size.expand(len(labels), -1)))
-        for is_outside, asked in ((0.0, queries), (1.0, others)):
-            terms.append(learner.unknown_terms_of_features(asked).cpu())
-            outside.append(torch.full((len(asked),), is_outside))
-    model.set_temperature(_fit_temperature(answered))
-    model.set_unknown_score(*_fit_unknown(torch.cat(terms), torch.cat(outside)))
+            size = [1.0, math.log(len(characters)), math.log(shape.shots), learner.likeness]
+            answered.append((logits, labels, logits.new_tensor(size).expand(len(labels), -1)))
+        for kind, asked in zip(terms, (queries, others), strict=True):
+            kind.append(learner.unknown_terms_of_features(asked).cpu())
+    known, outside = map(torch.cat, terms)
+    return _Asked(answered, known, outside, rate)
+
+
+@torch.no_grad()
+def fit_likeness(model: MetaNetwork, sets: Iterable[CharacterSet]) -> None:
+    """Fit what `MetaNetwork.likeness` expects of one drawing, in place, by ridge regression.
+
+    Args:
+        model: a trained network that embeds.
+        sets: drawings by class; each set weighs alike.  Training characters will do: what is to be
+            learned is which kind of drawing differs much from hand to hand.
+
+    Raises:
+        TypeError: if the model cannot embed.
+    """
+    left: Tensor | float = 0.0
+    right: Tensor | float = 0.0
+    for data in sets:
+        vectors = []
+        for images in torch.from_numpy(data.images).flatten(0, 1)[:, None].split(512):
+            features = model.features(images.float().div(255))
+            vectors.append(model.embed_features(features))
+        each = torch.cat(vectors).unflatten(0, data.images.shape[:2])
+        # The mean cosine of each drawing to the others of its class.
+        others = each.sum(dim=1, keepdim=True) - each
+        target = (each * others).sum(dim=-1).flatten() / (data.drawings - 1)
+        inputs = functional.pad(each.flatten(0, 1), (0, 1), value=1.0)
+        left = left + inputs.mT @ inputs / len(inputs)
+        right = right + inputs.mT @ target / len(inputs)
+    assert isinstance(left, Tensor)
+    model.set_likeness(torch.linalg.solve(left + _RIDGE * torch.eye(len(left)), right))
 
 
 def known_and_outside(
@@ -124,7 +204,8 @@ def _fit_temperature(answered: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
     """The weights that minimise the mean over tasks of their mean negative log-likelihood.
 
     Args:
-        answered: for each task logits (m, ways), labels (m,) and the size terms (m, 3).
+        answered: for each task logits (m, ways), labels (m,) and the terms of its temperature
+            (m, terms).
     """
     # Batching tasks with the same number of ways is many times faster.
     by_ways: dict[int, list[tuple[Tensor, Tensor, Tensor, Tensor]]] = {}
@@ -132,35 +213,62 @@ def _fit_temperature(answered: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
         share = torch.full((len(labels),), 1 / (len(labels) * len(answered)))
         by_ways.setdefault(logits.shape[1], []).append((logits, labels, size, share))
     groups = [[torch.cat(part) for part in zip(*tasks, strict=True)] for tasks in by_ways.values()]
-    weights = torch.zeros(3, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
 
-    def closure() -> Tensor:
-        optimiser.zero_grad()
+    def loss_at(weights: Tensor) -> Tensor:
         loss = torch.zeros(())
         for logits, labels, size, share in groups:
             scaled = logits / (size @ weights).exp()[:, None]
             each = functional.cross_entropy(scaled, labels, reduction="none")
             loss = loss + (each * share).sum()
-        loss.backward()
         return loss
 
-    optimiser.step(closure)
-    return weights.detach()
+    return _minimised(loss_at, torch.zeros(answered[0][2].shape[1]))
 
 
-def _fit_unknown(terms: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """Logistic regression, and the threshold for `FALSE_REJECTION_RATE` of the in-set queries."""
-    weights = torch.zeros(terms.shape[1], requires_grad=True)
-    optimiser = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+def _fit_unknown(sets: Sequence[_Asked]) -> tuple[Tensor, Tensor]:
+    """The weights of the score, and its threshold, 0.5."""
+    terms = torch.cat([part for one in sets for part in (one.known, one.outside)])
+    parts = [
+        (float(kind), part) for one in sets for kind, part in enumerate((one.known, one.outside))
+    ]
+    outside = torch.cat([torch.full((len(part),), kind) for kind, part in parts])
+    share = torch.cat([torch.full((len(part),), 1 / len(part)) for _, part in parts])
+    weights = torch.zeros(terms.shape[1])
+
+    def mistakes(weights: Tensor) -> Tensor:
+        each = functional.binary_cross_entropy_with_logits(
+            terms @ weights, outside, reduction="none"
+        )
+        return (each * share).sum() / len(parts) + 1e-5 * weights.square().sum()
+
+    weights = _minimised(mistakes, weights)
+    known = torch.cat([one.known for one in sets])
+    share = torch.cat([torch.full((len(one.known),), 1 / len(one.known)) for one in sets])
+    rate = torch.cat([torch.full((len(one.known),), one.rate) for one in sets])
+    score, conditions = known @ weights, known[:, list(UNKNOWN_TASK_TERMS)]
+
+    def refusals(limit: Tensor) -> Tensor:
+        above = score - conditions @ limit
+        # The loss whose minimum is the quantile 1 - rate, rounded off near zero.
+        soft = _ROUNDING * functional.softplus(-above / _ROUNDING)
+        return ((1 - rate) * above + soft).mul(share).sum() / len(sets)
+
+    limit = torch.zeros(len(UNKNOWN_TASK_TERMS))
+    limit[0] = score.quantile(1 - float(rate.mean()))
+    weights[list(UNKNOWN_TASK_TERMS)] -= _minimised(refusals, limit)
+    return weights, torch.tensor(0.5)
+
+
+def _minimised(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+    """Where a convex function of a vector is smallest."""
+    weights = start.clone().requires_grad_()
+    optimiser = torch.optim.LBFGS([weights], max_iter=300, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = functional.binary_cross_entropy_with_logits(terms @ weights, outside)
-        loss = loss + 1e-5 * weights.square().sum()
-        loss.backward()
-        return loss
+        value = loss(weights)
+        value.backward()
+        return value
 
     optimiser.step(closure)
-    known = (terms[outside == 0] @ weights.detach()).sigmoid()
-    return weights.detach(), known.quantile(1 - FALSE_REJECTION_RATE)
+    return weights.detach()

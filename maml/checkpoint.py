@@ -50,7 +50,11 @@ class CheckpointError(ValueError):
 
 
 def save_model(
-    path: str | Path, model: MetaNetwork, provenance: Mapping[str, Any] | None = None
+    path: str | Path,
+    model: MetaNetwork,
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    half: bool = False,
 ) -> None:
     """Write weights and provenance atomically.
 
@@ -58,22 +62,30 @@ def save_model(
         path: of the `.safetensors`; the `.json` goes beside it.
         model: the network.
         provenance: how it was made; plain JSON values.  None: nothing is known.
+        half: write the kernels and matrices in half precision, in half the room.
 
     Raises:
         OSError: if the files cannot be written; existing files stay intact.
     """
     path = Path(path)
-    data, text = pack_model(model, provenance or {})
+    data, text = pack_model(model, provenance or {}, half=half)
     # Together: weights with another file's provenance beside them would be refused.
     _write_together({path: data, path.with_suffix(".json"): text})
 
 
-def pack_model(model: MetaNetwork, provenance: Mapping[str, Any]) -> tuple[bytes, bytes]:
+def pack_model(
+    model: MetaNetwork, provenance: Mapping[str, Any], *, half: bool = False
+) -> tuple[bytes, bytes]:
     """The contents of the two files that `save_model` writes: `.safetensors` and `.json`."""
     tensors = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in model.state_dict().items()  # Copies: a module may share its weights.
     }
+    if half:
+        tensors = {
+            name: value.half() if value.ndim > 1 and value.is_floating_point() else value
+            for name, value in tensors.items()
+        }
     data = safetensors.torch.save(tensors, metadata=describe_network(model))
     record = {**provenance, "sha256": hashlib.sha256(data).hexdigest()}
     return data, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
@@ -429,12 +441,13 @@ def rebuild_network(path: Path, metadata: Mapping[str, str]) -> MetaNetwork:
 
 
 def fill_network(path: Path, model: MetaNetwork, tensors: Mapping[str, Tensor]) -> None:
-    """Load parameters and buffers from a file's tensors.
+    """Load parameters and buffers from a file's tensors; half precision becomes single.
 
     Raises:
         CheckpointError: if one is missing, unknown, of another shape or dtype, or not finite.
     """
     expected = model.state_dict()
+    tensors = model.of_older_file(tensors)
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors:
             raise CheckpointError(f"{path} has no parameter {name!r}, which this network needs.")
@@ -442,8 +455,13 @@ def fill_network(path: Path, model: MetaNetwork, tensors: Mapping[str, Tensor]) 
             raise CheckpointError(
                 f"{path} has a parameter {name!r} that this network does not have."
             )
-        check_tensor(path, name, tensors[name], expected[name])
-    model.load_state_dict(dict(tensors))
+    tensors = {
+        name: value.float() if value.dtype == torch.float16 else value
+        for name, value in tensors.items()
+    }
+    for name, value in tensors.items():
+        check_tensor(path, name, value, expected[name])
+    model.load_state_dict(tensors)
 
 
 def check_tensor(path: Path, name: str, found: Tensor, expected: Tensor) -> None:

@@ -143,6 +143,8 @@ class NetworkSettings:
         adaptable: how many of the last stages of the "sketch" network (four blocks, a linear map,
             scale and shift) or of the "live" network (four blocks) adapt along with the head; the
             "notebook" network adapts as a whole.
+        branches: of the "sketch" network: how many branches of three blocks and a linear map there
+            are behind the first block.  Their vectors are joined.
         test_time_views: test-time augmentation of the "sketch" network.  1 uses each picture as it
             is; 3 averages its features with those of two slightly rotated copies.
         head: of the "sketch" and "live" networks.  "linear" starts all rows as one learned vector;
@@ -158,6 +160,7 @@ class NetworkSettings:
     channels: int = 64
     ways: int = 5
     adaptable: int = 1
+    branches: int = 1
     test_time_views: int = 1
     head: HeadKind = "linear"
     head_scale: float = 10.0
@@ -168,6 +171,7 @@ class NetworkSettings:
         require_whole("channels", self.channels, 2 if self.kind == "sketch" else 1, 512)
         require_whole("ways", self.ways, 2, LARGEST_WAYS)
         require_whole("adaptable stages", self.adaptable, 0, 4 if self.kind == "live" else 6)
+        require_whole("branches", self.branches, 1, 4)
         _require(
             self.test_time_views in (1, 3),
             f"test_time_views must be 1 or 3; got {self.test_time_views!r}.",

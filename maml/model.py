@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -25,6 +26,12 @@ from maml.config import Framing, InnerLoop, NetworkSettings
 from maml.data.episodes import as_ink_batch
 
 Normalisation = Literal["batch", "frozen"]
+UNKNOWN_TERMS = 13
+"""Inputs of the "none of these" score, see `EmbeddingNetwork.unknown_terms`."""
+UNKNOWN_TASK_TERMS = (0, 4, 5, 7, 8, 9, 10, 12)
+"""Those that are of the task and of the nearest class alone, whatever the query."""
+_EXPECTATION = 3.0
+"""How many pairs of examples the expected likeness counts for."""
 
 
 class MetaNetwork(nn.Module):
@@ -159,17 +166,44 @@ class MetaNetwork(nn.Module):
         """
         return [torch.tensor(self.inner.rate)] * tensors
 
-    def temperature(self, ways: int, shots: float) -> Tensor:
+    def temperature(self, ways: int, shots: float, likeness: Tensor | float = 0.0) -> Tensor:
         """What the logits are divided by before the softmax.
 
         Args:
-            ways: of the task.
+            ways: of the tasks.
             shots: mean number of examples of each way.
+            likeness: of each task, (tasks,): the mean over its classes of `likeness`.
 
         Returns:
-            A positive scalar.
+            Positive, a scalar or (tasks,).
         """
         return torch.ones(())
+
+    def likeness(self, support: Tensor, labels: Tensor) -> Tensor:
+        """How alike two drawings of each class are likely to be.
+
+        Args:
+            support: unit vectors of the support set, (..., n, dimensions).
+            labels: int64 (n,) or (..., n), every class present.
+
+        Returns:
+            An estimate of their cosine, (..., ways).
+
+        Raises:
+            TypeError: if the network cannot embed.
+        """
+        raise self._no_embedding()
+
+    def of_older_file(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a file as this version names and sizes them.
+
+        Args:
+            tensors: by name, each (...), as a file of any version holds them.
+
+        Returns:
+            Those that give the same answers in a network of this version.
+        """
+        return dict(tensors)
 
     def embed_features(self, features: Tensor) -> Tensor:
         """Where drawings lie on the unit sphere before any adaptation.
@@ -219,7 +253,19 @@ class MetaNetwork(nn.Module):
         """Set what `temperature` returns.
 
         Args:
-            weights: (3,); times (1, log ways, log shots) they give the temperature's logarithm.
+            weights: (4,); times (1, log ways, log shots, likeness) they give the temperature's
+                logarithm.
+
+        Raises:
+            TypeError: if the network cannot embed.
+        """
+        raise self._no_embedding()
+
+    def set_likeness(self, weights: Tensor) -> None:
+        """Set what `likeness` expects of a drawing before it sees another one of its class.
+
+        Args:
+            weights: (dimensions + 1,), of a unit vector and a constant.
 
         Raises:
             TypeError: if the network cannot embed.
@@ -332,12 +378,16 @@ class EmbeddingNetwork(MetaNetwork):
         if linear:
             log_rates[:, -1] -= math.log(100)  # The bias: what tells classes apart are the rows.
         self.log_rates = nn.Parameter(log_rates, requires_grad=inner.learned_rates)
-        # Set by calibration on held-out alphabets (maml.calibrate).
+        # Set by calibration on characters that were held out of training (maml.calibrate).
         self.temperature_weights: Tensor
+        self.likeness_weights: Tensor
         self.unknown_weights: Tensor
         self.unknown_limit: Tensor
-        self.register_buffer("temperature_weights", torch.zeros(3))
-        self.register_buffer("unknown_weights", torch.tensor([8.0, -16.0, 0.0, 0.0, 0.0, 0.0, 0.0]))
+        self.register_buffer("temperature_weights", torch.zeros(4))
+        self.register_buffer("likeness_weights", torch.zeros(self.dimensions + 1))
+        unknown = torch.zeros(UNKNOWN_TERMS)
+        unknown[:2] = torch.tensor([8.0, -16.0])
+        self.register_buffer("unknown_weights", unknown)
         self.register_buffer("unknown_limit", torch.tensor(0.5))
 
     @property
@@ -407,9 +457,37 @@ class EmbeddingNetwork(MetaNetwork):
     def rates(self, step: int, tensors: int, ways: int) -> list[Tensor]:
         return list(self.log_rates[min(step, len(self.log_rates) - 1)].exp())
 
-    def temperature(self, ways: int, shots: float) -> Tensor:
-        terms = self.temperature_weights.new_tensor([1.0, math.log(ways), math.log(shots)])
-        return (self.temperature_weights * terms).sum().exp()
+    def temperature(self, ways: int, shots: float, likeness: Tensor | float = 0.0) -> Tensor:
+        constant, by_ways, by_shots, by_likeness = self.temperature_weights
+        logarithm = constant + by_ways * math.log(ways) + by_shots * math.log(shots)
+        return (logarithm + by_likeness * likeness).exp()
+
+    def likeness(self, support: Tensor, labels: Tensor) -> Tensor:
+        """See `MetaNetwork.likeness`: what the vectors lead one to expect, moved towards the mean
+        cosine of the class's pairs of examples.  The expectation counts for as much as
+        `_EXPECTATION` pairs."""
+        belongs = functional.one_hot(labels).to(support).mT  # (..., ways, n)
+        counts = belongs.sum(dim=-1)
+        pairs = counts * (counts - 1) / 2
+        expected = (belongs @ self._expected(support)[..., None])[..., 0] / counts
+        cosines = ((belongs @ support).square().sum(dim=-1) - counts) / 2  # summed over the pairs
+        return (_EXPECTATION * expected + cosines) / (_EXPECTATION + pairs)
+
+    def _expected(self, vectors: Tensor) -> Tensor:
+        """The cosine to expect between each drawing and others of its class, (...)."""
+        return vectors @ self.likeness_weights[:-1] + self.likeness_weights[-1]
+
+    def set_likeness(self, weights: Tensor) -> None:
+        self.likeness_weights.copy_(weights)
+
+    def of_older_file(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        known = dict(tensors)
+        for name in ("temperature_weights", "likeness_weights", "unknown_weights"):
+            found, expected = known.get(name, torch.zeros(0)), getattr(self, name)
+            if found.ndim == 1 and len(found) < len(expected):
+                # Terms that older versions did not have weigh nothing.
+                known[name] = torch.cat([found, found.new_zeros(len(expected) - len(found))])
+        return known
 
     def set_temperature(self, weights: Tensor) -> None:
         self.temperature_weights.copy_(weights)
@@ -425,16 +503,34 @@ class EmbeddingNetwork(MetaNetwork):
         """The inputs of the "none of these" score, see `MetaNetwork.unknown_terms`.
 
         Returns:
-            (..., m, 7): 1, cosine to the nearest prototype and to the nearest example, margin of
+            (..., m, 13): 1, cosine to the nearest prototype and to the nearest example, margin of
             the nearest prototype over the second, log ways, log mean shots, cosine times log mean
-            shots.
+            shots; then of the nearest prototype's class: what its examples' vectors lead one to
+            expect as its likeness, its `likeness`, its prototype's largest cosine to another
+            prototype, likeness times log mean shots, and cosine times likeness; last the mean
+            likeness of all classes.
         """
         prototypes = normalised_means(support, labels)
-        nearest = (queries @ prototypes.mT).topk(2, dim=-1).values
-        best, lead = nearest[..., 0], nearest[..., 0] - nearest[..., 1]
+        nearest = (queries @ prototypes.mT).topk(2, dim=-1)
+        best, lead = nearest.values[..., 0], nearest.values[..., 0] - nearest.values[..., 1]
         example = (queries @ support.mT).amax(dim=-1)
         ways = prototypes.shape[-2]
-        shots = torch.full_like(best, math.log(labels.shape[-1] / ways))
+        shots = math.log(labels.shape[-1] / ways)
         one = torch.ones_like(best)
-        terms = [one, best, example, lead, one * math.log(ways), shots, best * shots]
+
+        def of_nearest(values: Tensor) -> Tensor:
+            """(..., ways) -> (..., m)"""
+            return values.gather(-1, nearest.indices[..., 0])
+
+        belongs = functional.one_hot(labels).to(support).mT
+        expected = (belongs @ self._expected(support)[..., None])[..., 0] / belongs.sum(dim=1)
+        itself = torch.eye(ways, dtype=torch.bool, device=support.device)
+        twin = (prototypes @ prototypes.mT).masked_fill(itself, -1).amax(dim=-1)
+        of_classes = self.likeness(support, labels)
+        likeness = of_nearest(of_classes)
+        terms = [
+            one, best, example, lead, one * math.log(ways), one * shots, best * shots,
+            of_nearest(expected), likeness, of_nearest(twin), likeness * shots, best * likeness,
+            one * of_classes.mean(dim=-1, keepdim=True),
+        ]  # fmt: skip
         return torch.stack(terms, dim=-1)

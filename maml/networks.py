@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from maml.batched import ScaleShift
+from maml.batched import BranchLinear, ScaleShift
 from maml.config import InnerLoop, NetworkSettings, require_trainable
 from maml.model import EmbeddingNetwork, MetaNetwork
 
@@ -54,27 +54,33 @@ class NotebookNet(MetaNetwork):
 
 class SketchNet(EmbeddingNetwork):
     """The product's network: four blocks, a linear map, and a scale and shift, with BatchNorm
-    statistics frozen after pre-training."""
+    statistics frozen after pre-training.
 
-    dimensions = 256
+    With several branches all but the first block is there several times, side by side in grouped
+    convolutions, and each branch gives a part of the vector: an ensemble in one pass.
+    """
 
     def __init__(self, settings: NetworkSettings, inner: InnerLoop) -> None:
-        width = settings.channels
-        widths = (width // 2, width, 2 * width, 3 * width)
+        width, branches = settings.channels, settings.branches
+        self.dimensions = 256 * branches
+        widths = (width // 2, branches * width, branches * 2 * width, branches * 3 * width)
+        groups = (1, 1, branches, branches)  # The second block's inputs are the same for all.
         # 28 -> 14 -> 7 -> 4 pixels; the last block keeps its 4 x 4.
         pools = (nn.MaxPool2d(2), nn.MaxPool2d(2), nn.MaxPool2d(2, ceil_mode=True), nn.Flatten())
         stages = nn.Sequential(
             *(
                 nn.Sequential(
-                    nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+                    nn.Conv2d(inputs, outputs, 3, padding=1, groups=group, bias=False),
                     nn.BatchNorm2d(outputs),
                     pool,
                     nn.ReLU(),  # after the pool: the same, of a quarter of the values
                 )
-                for inputs, outputs, pool in zip((1, *widths[:-1]), widths, pools, strict=True)
+                for inputs, outputs, group, pool in zip(
+                    (1, *widths[:-1]), widths, groups, pools, strict=True
+                )
             ),
             nn.Sequential(
-                nn.Linear(widths[-1] * 16, self.dimensions, bias=False),
+                BranchLinear(widths[-1] * 16, self.dimensions, branches),
                 nn.BatchNorm1d(self.dimensions, affine=False),
             ),
             ScaleShift(self.dimensions),

@@ -24,10 +24,11 @@ from torch.nn import functional
 from maml.adapt import adapt
 from maml.calibrate import known_and_outside
 from maml.config import EpisodeShape, MetaTraining
+from maml.data.augment import Distortion, distort
 from maml.data.characters import CharacterSet
 from maml.data.episodes import EpisodeSampler, SupportSet
 from maml.data.omniglot import original_pictures
-from maml.data.pens import with_other_pen
+from maml.data.pens import OtherPen, with_other_pen
 from maml.data.strokes import load_strokes, stroke_file
 from maml.drawing import image_to_ink, strokes_to_image
 from maml.evaluate import (
@@ -56,6 +57,8 @@ _SIZES = ((2, 1), (3, 1), (10, 1), (2, 5), (10, 5), (5, 10), (5, 19))
 _SIZE_TASKS = 500
 _UNKNOWN_SHAPES = (EpisodeShape(5, 5, 5), EpisodeShape(5, 1, 5), EpisodeShape(20, 1, 5))
 _SPECIALIST_STEPS = 100
+_UNLIKE_PEN = OtherPen(thickness=(0.4, 2.5), degrees=20.0)
+_UNLIKE_HAND = Distortion(turn=0.0, slant=0.0, stretch=0.3, shift=0.0, bend=1.6, thickness=0.0)
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,9 @@ def run(
     special = cache(lambda shape: FeatureTable(specialist(model, data, shape), test))
     yield from _other_sizes(table, special)
     yield from _unequal_shots(table, special)
-    other = FeatureTable(model, _other_pens(test, root))
+    other = FeatureTable(model, _other_pens(test, root, np.random.default_rng(0)))
     yield from _pens(table, other)
+    yield from _unlike(table, FeatureTable(model, _unlike_hands(test, root)))
     yield from _strokes(model, data, root)
     yield from _unknown(table)
     yield from _steps(table, other)
@@ -254,11 +258,12 @@ def _unequal_accuracies(table: FeatureTable, tasks: int) -> NDArray[np.float64]:
     return np.array(accuracies)
 
 
-def _other_pens(data: CharacterSet, root: str | None) -> CharacterSet:
-    """Every drawing redrawn with a random pen, from a seeded generator."""
-    rng = np.random.default_rng(0)
+def _other_pens(
+    data: CharacterSet, root: str | None, rng: np.random.Generator, pen: OtherPen | None = None
+) -> CharacterSet:
+    """Every drawing redrawn with a random pen."""
     inks = [
-        np.rint(255 * image_to_ink(with_other_pen(picture, rng))).astype(np.uint8)
+        np.rint(255 * image_to_ink(with_other_pen(picture, rng, pen))).astype(np.uint8)
         for picture in original_pictures(data, root)
     ]
     return replace(data, images=np.stack(inks).reshape(data.images.shape))
@@ -270,6 +275,24 @@ def _pens(table: FeatureTable, other: FeatureTable) -> Iterator[Measurement]:
     changed = evaluate_table(table, shape, 2000, query_table=other)
     loss = 100 * (same.accuracy - changed.accuracy)
     yield Measurement(f"{shape}, loss with another pen", loss, "points", None, 2000)
+
+
+def _unlike_hands(data: CharacterSet, root: str | None) -> CharacterSet:
+    """Every drawing redrawn by a random pen and hand, further off than any in training."""
+    redrawn = _other_pens(data, root, np.random.default_rng(1), _UNLIKE_PEN)
+    ink = torch.from_numpy(redrawn.images).flatten(0, 1).float() / 255
+    bent = distort(ink, torch.Generator().manual_seed(1), _UNLIKE_HAND)
+    images = (bent * 255).round().to(torch.uint8).unflatten(0, redrawn.images.shape[:2])
+    return replace(data, images=images.numpy())
+
+
+def _unlike(table: FeatureTable, unlike: FeatureTable, tasks: int = 1000) -> Iterator[Measurement]:
+    """Examples and queries alike are by pens and hands unlike any in training."""
+    shape = EpisodeShape(20, 1, 5)
+    as_drawn, changed = evaluate_table(table, shape, tasks), evaluate_table(unlike, shape, tasks)
+    baselines = {"as drawn": 100 * as_drawn.accuracy, **_prototypes(changed)}
+    value, interval = 100 * changed.accuracy, 100 * changed.interval
+    yield Measurement(f"{shape}, unlike pens and hands", value, "%", interval, tasks, baselines)
 
 
 def _strokes(model: MetaNetwork, data: CharacterSet, root: str | None) -> Iterator[Measurement]:
@@ -311,6 +334,8 @@ def _doodles(model: MetaNetwork, doodles: CharacterSet, tasks: int = 500) -> Ite
         result = evaluate_table(table, shape, tasks)
         value, interval = 100 * result.accuracy, 100 * result.interval
         yield Measurement(f"{shape}, doodles", value, "%", interval, tasks, _prototypes(result))
+        error = 100 * result.calibration_error
+        yield Measurement(f"{shape}, doodles, calibration error", error, "%", None, tasks)
     shapes = (EpisodeShape(5, 5, 5), EpisodeShape(5, 1, 5))
     yield from _unknown(table, tasks, shapes, ", doodles")
 

@@ -37,7 +37,7 @@ def network(kind: str = "sketch", *, ways: int = 5, adaptable: int = 2) -> MetaN
         with torch.no_grad():
             model.head_start.normal_(std=0.3, generator=generator)
             model.log_rates[:, :-2] += 5
-            model.temperature_weights.copy_(torch.tensor([0.1, -0.05, -0.1]))
+            model.temperature_weights.copy_(torch.tensor([0.1, -0.05, -0.1, 0.2]))
             for name, buffer in model.named_buffers():
                 if name.endswith("running_var"):
                     buffer.uniform_(0.05, 0.2, generator=generator)
@@ -215,7 +215,7 @@ def test_trajectory_is_the_loss_and_accuracy_on_the_support_set(
     support, _ = task(small_alphabets, shots=3)
     learner = adapt(model, support, steps=3)
     path = learner.predict_path(support.images)
-    temperature = float(model.temperature(5, 3))
+    temperature = float(model.temperature(5, 3, learner.likeness))
     for record, shares in zip(learner.trajectory, path, strict=True):
         logits = shares.log() * temperature
         # The sum over classes of each class's mean cross-entropy; all have three examples.
@@ -306,7 +306,7 @@ def test_state_dict_is_the_adapted_network(small_alphabets: CharacterSet) -> Non
     features = model.stem(queries)
     module, _ = model.task_network(5)
     logits = torch.func.functional_call(module, kept, (features,), strict=False)
-    shares = (logits / model.temperature(5, 2)).softmax(1)
+    shares = (logits / model.temperature(5, 2, learner.likeness)).softmax(1)
     torch.testing.assert_close(shares, learner.predict(queries).probabilities)
     kept["head.weight"].zero_()
     assert float(learner.state_dict()["head.weight"].abs().max()) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,16 @@ from torch import nn
 
 import maml.calibrate
 from maml import CharacterSet, EpisodeShape, InnerLoop, evaluate
-from maml.calibrate import FALSE_REJECTION_RATE, calibrate, out_of_set_features
+from maml.calibrate import (
+    FALSE_REJECTION_RATE,
+    calibrate,
+    fit_likeness,
+    out_of_set_features,
+)
 from maml.config import NetworkSettings
 from maml.data.episodes import EpisodeSampler
 from maml.evaluate import FeatureTable, adapt_task
+from maml.model import UNKNOWN_TASK_TERMS, UNKNOWN_TERMS
 from maml.networks import SketchNet, build_model
 
 
@@ -77,7 +84,7 @@ def test_score_tells_out_of_set_queries_from_known_ones(
 def test_calibrating_touches_nothing_else(
     small_alphabets: CharacterSet, calibrated: SketchNet
 ) -> None:
-    changed = {"temperature_weights", "unknown_weights", "unknown_limit"}
+    changed = {"temperature_weights", "unknown_weights"}
     for name, value in network(small_alphabets).state_dict().items():
         assert torch.equal(value, calibrated.state_dict()[name]) == (name not in changed), name
     assert not any(buffer.requires_grad for buffer in calibrated.buffers())
@@ -165,17 +172,74 @@ def test_each_task_weighs_alike_in_the_temperature() -> None:
     assert temperature(tasks[0], *[tasks[1]] * 9) > 1.1 * plain
 
 
-def test_score_is_the_logistic_regression_and_its_limit_refuses_few_known_drawings() -> None:
+def asked(known: torch.Tensor, outside: torch.Tensor, rate: float) -> Any:
+    return maml.calibrate._Asked([], known, outside, rate)
+
+
+def test_score_is_the_logistic_regression_where_no_task_differs() -> None:
     generator = torch.Generator().manual_seed(0)
-    terms = torch.cat([torch.ones(20000, 1), torch.randn(20000, 2, generator=generator)], dim=1)
-    truth = torch.tensor([-1.0, 2.0, -0.5])
+    terms = torch.randn(40000, UNKNOWN_TERMS, generator=generator)
+    terms[:, list(UNKNOWN_TASK_TERMS)] = 0  # They tell nothing; the first one is the constant.
+    terms[:, 0] = 1
+    truth = torch.zeros(UNKNOWN_TERMS)
+    truth[[1, 2, 11]] = torch.tensor([2.0, -0.5, 1.0])
     outside = (terms @ truth).sigmoid().bernoulli(generator=generator)
-    weights, limit = maml.calibrate._fit_unknown(terms, outside)
-    torch.testing.assert_close(weights, truth, rtol=0, atol=0.1)
-    scores = (terms @ weights).sigmoid()
-    refused = float((scores[outside == 0] > limit).float().mean())
-    assert refused == pytest.approx(maml.calibrate.FALSE_REJECTION_RATE, abs=1e-3)
-    assert 0.4 < float((scores[outside == 1] > limit).float().mean()) < 0.7
+    known, strange = terms[outside == 0], terms[outside == 1]
+    weights, limit = maml.calibrate._fit_unknown([asked(known, strange, 0.05)])
+    torch.testing.assert_close(weights[1:], truth[1:], rtol=0, atol=0.1)
+    assert float(limit) == 0.5
+    assert float((known @ weights > 0).float().mean()) == pytest.approx(0.05, abs=0.005)
+    assert 0.3 < float((strange @ weights > 0).float().mean()) < 0.7
+
+
+def test_each_kind_of_task_has_its_share_refused() -> None:
+    """Known drawings of the second set are further off, as its likeness tells."""
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(shift: float, likeness: float) -> torch.Tensor:
+        terms = torch.zeros(30000, UNKNOWN_TERMS)
+        terms[:, 0], terms[:, 8] = 1, likeness
+        terms[:, 1] = shift + torch.randn(30000, generator=generator)
+        return terms
+
+    near, far = (drawn(0, 0.8), drawn(-4, 0.8)), (drawn(-2, 0.4), drawn(-4, 0.4))
+    weights, _ = maml.calibrate._fit_unknown([asked(*near, 0.05), asked(*far, 0.07)])
+    for (known, _), rate in ((near, 0.05), (far, 0.07)):
+        assert float((known @ weights > 0).float().mean()) == pytest.approx(rate, abs=0.01)
+    assert float((near[1] @ weights > 0).float().mean()) > 0.9
+
+
+def test_likeness_is_expected_by_kind_of_drawing(small_alphabets: CharacterSet) -> None:
+    """After the fit it tells a set whose drawings are all alike from one where they differ."""
+    alike = replace(
+        small_alphabets, images=small_alphabets.images[:, :1].repeat(small_alphabets.drawings, 1)
+    )
+    unlike = replace(small_alphabets, images=small_alphabets.images[::-1, :, ::-1].copy())
+    shuffled = np.random.default_rng(0).permuted(unlike.images, axis=0)
+    unlike = replace(unlike, images=shuffled)
+    model = network(small_alphabets)
+    fit_likeness(model, (alike, unlike))
+    with torch.no_grad():
+        expected = [
+            model.likeness(
+                model.embed(torch.from_numpy(data.images[:, 0, None].copy()).float() / 255),
+                torch.arange(len(data)),
+            ).mean()
+            for data in (alike, unlike)
+        ]
+    assert float(expected[0]) > float(expected[1]) + 0.1
+    assert float(expected[0]) < 1.05
+
+
+def test_doodles_weigh_as_much_and_change_the_calibration(
+    small_alphabets: CharacterSet, calibrated: SketchNet
+) -> None:
+    words = small_alphabets.choose(range(0, len(small_alphabets), 2))
+    words = replace(words, alphabets=("doodles",) * len(words))
+    model = network(small_alphabets)
+    calibrate(model, small_alphabets, seed=3, rounds=1, doodles=words)
+    assert not torch.equal(model.unknown_weights, calibrated.unknown_weights)
+    assert not torch.equal(model.temperature_weights, calibrated.temperature_weights)
 
 
 def test_out_of_set_queries_are_not_of_the_task_but_of_its_alphabet() -> None:

@@ -44,7 +44,7 @@ def network(kind: str = "sketch", seed: int = 0, channels: int = 4) -> MetaNetwo
     model = build_model(settings, loop, torch.Generator().manual_seed(seed))
     if isinstance(model, SketchNet):
         model.unknown_limit.fill_(0.37)
-        model.temperature_weights.copy_(torch.tensor([0.1, 0.2, 0.3]))
+        model.temperature_weights.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]))
     return model
 
 
@@ -88,6 +88,49 @@ def test_weights_survive_the_round_trip(tmp_path: Path, kind: str) -> None:
         assert loaded.provenance["note"] == "äöü 字"
         assert loaded.provenance["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert "äöü 字" in path.with_suffix(".json").read_text(encoding="utf-8")
+
+
+def test_half_precision_takes_half_the_room_and_rounds_kernels_and_matrices(
+    tmp_path: Path,
+) -> None:
+    path, model = tmp_path / "model.safetensors", network(channels=16)
+    save_model(path, model)
+    whole = path.stat().st_size
+    save_model(path, model, half=True)
+    assert path.stat().st_size < 0.55 * whole
+    loaded = load_pretrained(path).state_dict()
+    for name, value in model.state_dict().items():
+        rounded = value.half().float() if value.ndim > 1 else value
+        assert loaded[name].dtype == value.dtype and torch.equal(loaded[name], rounded), name
+
+
+def test_weights_from_before_likeness_answer_as_they_did(weights: Path) -> None:
+    """They have three terms of the temperature, seven of the score, and expect nothing."""
+    kept: dict[str, Tensor] = {}
+
+    def shorten(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        del tensors["likeness_weights"]
+        for name, terms in (("temperature_weights", 3), ("unknown_weights", 7)):
+            tensors[name] = kept[name] = torch.arange(1.0, terms + 1) / 10
+        settings = json.loads(metadata["network"])
+        del settings["branches"]
+        metadata["network"] = json.dumps(settings)
+
+    rewrite(weights, shorten)
+    loaded = load_pretrained(weights)
+    assert isinstance(loaded, SketchNet)
+    assert torch.equal(
+        loaded.temperature_weights, torch.cat([kept["temperature_weights"], torch.zeros(1)])
+    )
+    assert torch.equal(loaded.unknown_weights, torch.cat([kept["unknown_weights"], torch.zeros(6)]))
+    assert not loaded.likeness_weights.any()
+
+    def lengthen(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        tensors["unknown_weights"] = torch.zeros(14)
+
+    rewrite(weights, lengthen)
+    with pytest.raises(CheckpointError, match="'unknown_weights'.*\\(13,\\).*\\(14,\\)"):
+        load_pretrained(weights)
 
 
 def test_weights_need_no_record_beside_them(weights: Path) -> None:

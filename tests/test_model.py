@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from maml import CharacterSet, InnerLoop, SupportSet, adapt
 from maml.config import NetworkSettings
-from maml.model import MetaNetwork
+from maml.model import UNKNOWN_TASK_TERMS, UNKNOWN_TERMS, MetaNetwork
 from maml.networks import NotebookNet, SketchNet, build_model
 from maml.recipes import RECIPES
 
@@ -202,17 +202,20 @@ def test_rates_start_where_the_inner_loop_says() -> None:
 def test_temperature_is_log_linear_in_ways_and_shots() -> None:
     model = sketch()
     assert float(model.temperature(5, 1)) == 1
-    model.temperature_weights.copy_(torch.tensor([0.3, 0.5, -0.25]))
+    model.temperature_weights.copy_(torch.tensor([0.3, 0.5, -0.25, 2.0]))
     wanted = math.exp(0.3 + 0.5 * math.log(20) - 0.25 * math.log(2.5))
     assert float(model.temperature(20, 2.5)) == pytest.approx(wanted, rel=1e-5)
+    by_task = model.temperature(20, 2.5, torch.tensor([0.0, 0.5]))
+    torch.testing.assert_close(by_task, torch.tensor([wanted, wanted * math.e]))
     assert float(notebook().temperature(5, 3)) == 1
 
 
-def test_unknown_terms_by_hand() -> None:
-    def unit(*values: float) -> list[float]:
-        size = math.sqrt(sum(value**2 for value in values))
-        return [value / size for value in values]
+def unit(*values: float) -> list[float]:
+    size = math.sqrt(sum(value**2 for value in values))
+    return [value / size for value in values]
 
+
+def test_unknown_terms_by_hand() -> None:
     support = torch.tensor([unit(1, 0, 0), unit(1, 1, 0), unit(0, 1, 1)])
     labels = torch.tensor([0, 0, 1])
     query = torch.tensor([unit(1, 0.2, 0.1)])
@@ -220,9 +223,74 @@ def test_unknown_terms_by_hand() -> None:
     near, far = (float(query[0].numpy() @ p) for p in (prototype, np.array(unit(0, 1, 1))))
     example = max(float(query[0] @ row) for row in support)
     shots = math.log(1.5)
+    between = float(prototype @ np.array(unit(0, 1, 1)))
+    # Nothing is expected of this network's vectors; the one pair has the cosine 1 / sqrt(2).
+    likeness = math.sqrt(0.5) / 4
     wanted = [1, near, example, near - far, math.log(2), shots, near * shots]
-    found = sketch().unknown_terms(query, support, labels)
+    wanted += [0, likeness, between, likeness * shots, near * likeness, likeness / 2]
+    model = sketch(2)
+    model.likeness_weights = torch.zeros(4)
+    found = model.unknown_terms(query, support, labels)
     torch.testing.assert_close(found, torch.tensor([wanted], dtype=torch.float32))
+    # Queries on their own, and several tasks at once, have the same terms.
+    torch.testing.assert_close(
+        model.unknown_terms(query.expand(2, 1, 3), support.expand(2, 3, 3), labels),
+        found.expand(2, 1, 13),
+    )
+
+
+def test_terms_that_are_the_tasks_do_not_look_at_the_query() -> None:
+    generator = torch.Generator().manual_seed(0)
+    support = functional.normalize(torch.randn(6, 3, generator=generator), dim=-1)
+    near = support[:1] + 0.01 * torch.randn(2, 3, generator=generator)
+    model = sketch(2)
+    model.likeness_weights = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    terms = model.unknown_terms(
+        functional.normalize(near, dim=-1), support, torch.arange(3).repeat(2)
+    )
+    same = [place for place in range(UNKNOWN_TERMS) if terms[0, place] == terms[1, place]]
+    assert same == list(UNKNOWN_TASK_TERMS)
+
+
+def test_likeness_moves_from_what_is_expected_to_what_was_seen() -> None:
+    model = sketch(2)
+    model.likeness_weights = torch.tensor([0.5, 0.0, 0.0, 0.25])
+    one, other = unit(1, 0, 0), unit(1, 1, 0)
+    expected = (0.75 + 0.25 + 0.5 / math.sqrt(2)) / 2
+    seen = math.sqrt(0.5)
+    for copies in (1, 4):
+        support = torch.tensor([one, other] * copies + [unit(0, 0, 1)])
+        labels = torch.tensor([0, 0] * copies + [1])
+        pairs, alike = copies * (2 * copies - 1), copies * (copies - 1)
+        sum_of_cosines = alike + (pairs - alike) * seen
+        found = model.likeness(support, labels)
+        assert float(found[0]) == pytest.approx((3 * expected + sum_of_cosines) / (3 + pairs))
+        assert float(found[1]) == pytest.approx(0.25)  # one example: as expected
+    batch = model.likeness(support.expand(2, -1, 3), labels.expand(2, -1))
+    torch.testing.assert_close(batch, found.expand(2, 2))
+
+
+def test_branches_are_networks_side_by_side() -> None:
+    """Each with the weights of a single one gives the same vectors, up to their common length."""
+    images = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    parts = [build_model(NetworkSettings(channels=4), LOOP, seeded(seed)) for seed in range(3)]
+    assert isinstance(
+        whole := build_model(NetworkSettings(channels=4, branches=3), LOOP, seeded()), SketchNet
+    )
+    for part in parts:
+        assert isinstance(part, SketchNet)
+        part.stages[0].load_state_dict(whole.stages[0].state_dict())
+    joined = {
+        name: tensor if name.startswith("stages.0.") or tensor.ndim == 0
+        else torch.cat([part.state_dict()[name] for part in parts])
+        for name, tensor in parts[0].state_dict().items() if name.startswith("stages.")
+    }  # fmt: skip
+    whole.load_state_dict(joined, strict=False)
+    with torch.no_grad():
+        expected = torch.cat([part.eval().stages(images) for part in parts], dim=1)
+        torch.testing.assert_close(whole.eval().stages(images), expected)
+        assert whole.embed(images).shape == (4, whole.dimensions) == (4, 768)
+    assert len(whole.rates(0, 4, 5)) == 4
 
 
 def test_unknown_is_high_for_what_is_unlike_all_examples(small_alphabets: CharacterSet) -> None:
@@ -232,7 +300,7 @@ def test_unknown_is_high_for_what_is_unlike_all_examples(small_alphabets: Charac
     )
     model = sketch()
     learner = adapt(model, support)
-    model.unknown_weights.copy_(torch.tensor([8.0, -16, 0, 0, 0, 0, 0]))
+    model.unknown_weights.copy_(torch.tensor([8.0, -16, *[0] * 11]))
     again = float(learner.predict(images[0, :1]).unknown)
     strange = float(learner.predict(torch.ones(28, 28)).unknown)
     assert again < strange

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
 from maml import CharacterSet, EpisodeShape, InnerLoop, SupportSet, adapt, evaluate, suite
@@ -155,17 +156,40 @@ def test_answers_of_an_untrained_network_depend_on_no_order_either(
 
 def test_doodles_are_those_of_the_test_words(model: SketchNet, quickdraw_dir: Path) -> None:
     doodles = load_quickdraw(quickdraw_dir)
-    *rows, area, error, _, _ = suite._doodles(model, doodles, tasks=3)
+    *measured, area, error, _, _ = suite._doodles(model, doodles, tasks=3)
+    rows, errors = measured[::2], measured[1::2]
     shapes = ["5-way 1-shot", "5-way 5-shot", "5-way 10-shot", "20-way 1-shot", "20-way 5-shot"]
     assert [row.measure for row in rows] == [f"{shape}, doodles" for shape in shapes]
     words = doodles.split("doodles", "test")
-    for row, shape in zip(rows, shapes, strict=True):
+    for row, calibration, shape in zip(rows, errors, shapes, strict=True):
         ways, shots = (int(number) for number in re.findall(r"\d+", shape))
         wanted = evaluate(model, words, EpisodeShape(ways, shots, 5), tasks=3)
         assert row.value == pytest.approx(100 * wanted.accuracy)
         assert row.baselines["above prototypes"] == pytest.approx(100 * wanted.gain_by_step[-1][0])
+        assert calibration.measure == f"{shape}, doodles, calibration error"
+        assert calibration.value == pytest.approx(100 * wanted.calibration_error)
     assert area.measure == "5-way 5-shot, doodles, none of these, AUROC"
     assert error.measure.startswith("5-way 5-shot, doodles, half of the queries out of set")
+
+
+def test_pens_and_hands_unlike_any_are_of_examples_and_queries(
+    model: SketchNet, characters: CharacterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = characters.choose(range(20))
+    pictures = [
+        Image.fromarray(255 - ink).resize((56, 56)) for ink in few.images.reshape(-1, 28, 28)
+    ]
+    monkeypatch.setattr(suite, "original_pictures", lambda data, root: iter(pictures))
+    unlike, again = (suite._unlike_hands(few, None) for _ in range(2))
+    assert np.array_equal(unlike.images, again.images)  # from a seed
+    assert unlike.images.shape == few.images.shape
+    assert np.abs(unlike.images.astype(int) - few.images).mean() > 10
+    table, other = FeatureTable(model, few), FeatureTable(model, unlike)
+    (row,) = suite._unlike(table, other, tasks=4)
+    shape = EpisodeShape(20, 1, 5)
+    assert row.value == pytest.approx(100 * evaluate(model, unlike, shape, tasks=4).accuracy)
+    as_drawn = 100 * evaluate(model, few, shape, tasks=4).accuracy
+    assert row.baselines["as drawn"] == pytest.approx(as_drawn)
 
 
 def test_out_of_set_queries_are_scored_higher_than_known_drawings(

@@ -61,6 +61,8 @@ def network(kind: str, *, seed: int = 5, adaptable: int = 1, **inner: Any) -> Me
     model = build_model(settings, loop, generator).double()
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if name.endswith("_weights"):
+                continue  # of the calibration, which training leaves alone
             noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
             if name.endswith(("running_mean", "head_start", "shift", "bias")):
                 tensor.copy_(0.2 * noise - 0.05)

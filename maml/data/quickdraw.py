@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from maml.config import Framing, require_whole
 from maml.data.characters import DOODLES, CharacterSet
 from maml.data.download import Progress, TerminalBar, throttled
+from maml.data.hands import Strokes
 from maml.data.stored import cache_folder, read_stored, store
 from maml.data.words import WORDS, part_of
 from maml.drawing import FRAMINGS, PREPROCESSING_VERSION, strokes_to_image
@@ -48,8 +49,6 @@ _TIMEOUT = 30.0
 _SUMS = "SHA256SUMS"
 _SUFFIX = ".ndjson"
 _log = logging.getLogger(__name__)
-
-Strokes = list[NDArray[np.float64]]
 
 
 def load_quickdraw(
@@ -143,6 +142,32 @@ def left_out(
     paths = _find(root, words, folder, BUCKET, False, TerminalBar())
     counts = {word: len(_read_word(path, word, drawings)) for word, path in paths.items()}
     return {word: count for word, count in counts.items() if count < drawings}
+
+
+def doodle_strokes(
+    root: str | os.PathLike[str] | None = None,
+    *,
+    words: Sequence[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+) -> dict[str, list[Strokes]]:
+    """The pen strokes of all recognised drawings at hand.
+
+    Args:
+        root, words, cache: as for `load_quickdraw`; nothing is downloaded.
+
+    Returns:
+        For each word its drawings; a stroke is a float64 array (n_points, 2), x to the right and y
+        downwards, in units of which a drawing's longer side has 255.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_quickdraw`.
+    """
+    folder = cache_folder() if cache is None else Path(cache).expanduser()
+    paths = _find(root, words, folder, BUCKET, False, TerminalBar())
+    return {
+        word: [strokes for strokes, _ in _read_word(path, word, 10_000)]
+        for word, path in paths.items()
+    }
 
 
 def describe_doodles(data: CharacterSet) -> dict[str, Any]:

@@ -1,0 +1,311 @@
+"""The branches of the shipped network: ``python -m benchmarks.branches train|join``.
+
+``train`` trains one branch on characters and doodles together, beside the first block of the
+weights that it starts from, which stays as it is:
+
+    python -m benchmarks.branches train --seed 11 --rate 1.5e-3 --start WEIGHTS --out runs/one
+    python -m benchmarks.branches train --seed 12 --rate 3e-3 --out runs/two
+
+Without ``--start`` all but that block starts from nothing.  ``join`` puts branches side by side, a
+network in one pass (`NetworkSettings.branches`), fits what "none of these" looks at and calibrates:
+
+    python -m benchmarks.branches join WEIGHTS runs/one runs/two --save weights/flagship.safetensors
+
+Held out: four background alphabets, and the words for choosing; test alphabets and test words are
+not used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from maml import load_omniglot, load_pretrained, load_quickdraw
+from maml.calibrate import calibrate, fit_likeness
+from maml.checkpoint import save_model
+from maml.data.augment import TURNS, Distortion, distort, turn
+from maml.data.characters import CharacterSet
+from maml.data.hands import with_other_hand
+from maml.data.quickdraw import doodle_strokes
+from maml.data.words import part_of
+from maml.drawing import strokes_to_image
+from maml.model import MetaNetwork
+from maml.networks import SketchNet, build_model
+from maml.recipes import RECIPES
+from maml.runs import commit_of_code
+from maml.train import training_parts
+
+WAYS, DRAWINGS = 64, 4
+HANDS = 12
+"""Renderings of each doodle: as it was drawn, and by other hands."""
+QUARTERS = 4
+"""Doodles are turned by quarters into new classes; mirrored they stay what they are."""
+UPRIGHT = 0.55
+"""Share of the doodles' classes that are not turned."""
+STRONG = Distortion(turn=0.38, slant=0.3, stretch=0.28, shift=2.0, bend=1.2, thickness=0.5)
+STRONGLY = (0.25, 0.5)
+"""Shares of characters and of doodles that are distorted by `STRONG`, the others by the default."""
+COSINE_SCALE, PROXY_SCALE = 12.0, 20.0
+PROXIES_AT_ONCE = 1200
+"""Of other classes, besides those of an episode."""
+WARM_UP = 100
+KEEP_EVERY = 1000
+
+
+class Sampler:
+    """Episodes of characters and doodles.
+
+    Args:
+        letters: the characters.
+        share: of the doodles among an episode's classes.
+        generator: source of the randomness.
+    """
+
+    def __init__(self, letters: CharacterSet, share: float, generator: torch.Generator) -> None:
+        self.generator = generator
+        self.letters = torch.from_numpy(letters.images)
+        self.doodles = _doodles()
+        self.words = round(WAYS * share)
+        self.kinds = len(letters) * TURNS + len(self.doodles) * QUARTERS
+
+    def __call__(self) -> tuple[Tensor, Tensor]:
+        """Ink (ways * drawings, 1, 28, 28), class by class, and the classes' numbers (ways,)."""
+        letters, of_letters = self._of_letters(WAYS - self.words)
+        doodles, of_doodles = self._of_doodles(self.words)
+        ink = torch.cat([letters, doodles]).flatten(0, 1)
+        strong = torch.cat(
+            [
+                self._random(len(part) * DRAWINGS) < share
+                for part, share in zip((letters, doodles), STRONGLY, strict=True)
+            ]
+        )
+        distorted = torch.empty_like(ink)
+        distorted[strong] = distort(ink[strong], self.generator, STRONG)
+        distorted[~strong] = distort(ink[~strong], self.generator)
+        return distorted[:, None], torch.cat([of_letters, of_doodles])
+
+    def _of_letters(self, count: int) -> tuple[Tensor, Tensor]:
+        rows = self._some(len(self.letters), count)
+        drawings = torch.stack([self._some(self.letters.shape[1], DRAWINGS) for _ in rows])
+        turns = torch.randint(TURNS, (count,), generator=self.generator)
+        ink = self.letters[rows[:, None], drawings].float().div_(255)
+        return turn(ink, turns), rows * TURNS + turns
+
+    def _of_doodles(self, count: int) -> tuple[Tensor, Tensor]:
+        rows = self._some(len(self.doodles), count)
+        ink = torch.stack([self._renderings(self.doodles[row]) for row in rows.tolist()])
+        ink = ink.float().div_(255)
+        mirrored = self._random(count, DRAWINGS) < 0.5
+        ink = torch.where(mirrored[..., None, None], ink.flip(-1), ink)
+        upright = self._random(count) < UPRIGHT
+        turns = torch.randint(1, QUARTERS, (count,), generator=self.generator)
+        turns = torch.where(upright, torch.zeros_like(turns), turns)
+        first = len(self.letters) * TURNS
+        return turn(ink, turns), first + rows * QUARTERS + turns
+
+    def _renderings(self, word: Tensor) -> Tensor:
+        drawings = self._some(len(word), DRAWINGS)
+        hands = torch.randint(word.shape[1], (DRAWINGS,), generator=self.generator)
+        return word[drawings, hands]
+
+    def _some(self, among: int, count: int) -> Tensor:
+        return torch.randperm(among, generator=self.generator)[:count]
+
+    def _random(self, *size: int) -> Tensor:
+        return torch.rand(size, generator=self.generator)
+
+
+def _doodles() -> list[Tensor]:
+    """The training words' drawings, each (drawings, hands, 28, 28) of uint8."""
+    words = sorted(doodle_strokes())
+    found = []
+    for place, (word, drawings) in enumerate(
+        doodle_strokes(words=[word for word in words if part_of(word) == "train"]).items()
+    ):
+        rng = np.random.default_rng(1000 + place)
+        hands: list[Callable[..., list[np.ndarray]]]
+        hands = [lambda strokes, _: strokes, *[with_other_hand] * (HANDS - 1)]
+        ink = [[strokes_to_image(hand(one, rng)) for hand in hands] for one in drawings]
+        if len(ink) >= DRAWINGS:
+            found.append(torch.from_numpy(np.rint(np.array(ink) * 255).astype(np.uint8)))
+        print(f"{word}: {len(ink)} drawings", flush=True)
+    return found
+
+
+def loss_of(vectors: Tensor, kinds: Tensor, proxies: Tensor, generator: torch.Generator) -> Tensor:
+    """The sum of three cross-entropies of unit vectors (ways, drawings, dimensions): to each
+    drawing of each class, to the mean of each class without the drawing itself, and to the
+    proxies."""
+    ways, drawings, _ = vectors.shape
+    classes = torch.arange(ways)
+    others = ~torch.eye(drawings, dtype=torch.bool).expand(ways, -1, -1)
+    to_drawings = torch.einsum("wqd,ckd->wqkc", vectors, vectors)[others] * COSINE_SCALE
+    one = functional.cross_entropy(to_drawings, classes[:, None, None].expand_as(others)[others])
+
+    total = vectors.sum(dim=1)
+    to_means = torch.einsum("wqd,cd->wqc", vectors, functional.normalize(total, dim=-1))
+    rest = functional.normalize(total[:, None] - vectors, dim=-1)
+    itself = torch.eye(ways, dtype=torch.bool)[:, None]
+    to_means = torch.where(itself, (vectors * rest).sum(dim=-1, keepdim=True), to_means)
+    each = classes.repeat_interleave(drawings)
+    many = functional.cross_entropy(to_means.flatten(0, 1) * COSINE_SCALE, each)
+
+    among = torch.cat([kinds, torch.randint(len(proxies), (PROXIES_AT_ONCE,), generator=generator)])
+    chosen = functional.normalize(proxies[among], dim=-1)
+    to_proxies = vectors.flatten(0, 1) @ chosen.T * PROXY_SCALE
+    twice = among == kinds.repeat_interleave(drawings)[:, None]
+    twice[torch.arange(len(each)), each] = False
+    return one + many + functional.cross_entropy(to_proxies.masked_fill(twice, -1e4), each)
+
+
+def train(options: argparse.Namespace) -> None:
+    generator = torch.Generator().manual_seed(options.seed)
+    letters, _ = training_parts(load_omniglot(), RECIPES["flagship"].training)
+    sample = Sampler(letters, options.share, generator)
+    first = load_pretrained(options.first)
+    settings = replace(first.settings, branches=1)
+    model = build_model(settings, first.inner, generator)
+    assert isinstance(model, SketchNet) and isinstance(first, SketchNet)
+    if options.start:
+        model.load_state_dict(load_pretrained(options.start).state_dict())
+    model.stages[0].load_state_dict(first.stages[0].state_dict())
+    model.stages[0].requires_grad_(False)
+    proxies = nn.Parameter(
+        functional.normalize(
+            torch.randn(sample.kinds, model.dimensions, generator=generator), dim=-1
+        )
+    )
+    trained = [tensor for tensor in model.stages.parameters() if tensor.requires_grad]
+    optimiser = torch.optim.Adam([*trained, proxies], lr=options.rate)
+    folder, started, losses = Path(options.out), time.monotonic(), []
+    for episode in range(options.episodes):
+        warm = min(1.0, (episode + 1) / WARM_UP)
+        fall = 0.5 * (1 + math.cos(math.pi * episode / options.episodes))
+        for group in optimiser.param_groups:
+            group["lr"] = options.rate * warm * (1e-3 + (1 - 1e-3) * fall)
+        ink, kinds = sample()
+        model.train()
+        model.stages[0].eval()
+        with torch.autocast("cpu", torch.bfloat16):
+            features = model.stem(ink)
+            kept = torch.rand(features.shape, generator=generator) >= options.dropout
+            vectors = model.embed_features(features * kept / (1 - options.dropout))
+        vectors = vectors.float().unflatten(0, (WAYS, DRAWINGS))
+        loss = loss_of(vectors, kinds, proxies, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+        if (episode + 1) % KEEP_EVERY == 0 or episode + 1 == options.episodes:
+            mean = float(np.mean(losses[-KEEP_EVERY:]))
+            minutes = (time.monotonic() - started) / 60
+            print(f"{episode + 1} episodes, {minutes:.1f} min: loss {mean:.3f}", flush=True)
+            save_model(folder / "model.safetensors", model.eval(), {"framing": first.framing})
+
+
+def joined(parts: list[SketchNet]) -> SketchNet:
+    """Networks side by side, as branches of one.
+
+    Their first blocks must be the same.  Vectors of the branches get the same mean length, that of
+    their scale and shift.
+    """
+    first = parts[0]
+    assert all(
+        torch.equal(tensor, first.state_dict()[name])
+        for part in parts
+        for name, tensor in part.state_dict().items()
+        if name.startswith("stages.0.")
+    )
+    settings = replace(first.settings, branches=len(parts), test_time_views=1)
+    model = build_model(settings, first.inner, torch.Generator())
+    assert isinstance(model, SketchNet)
+    tensors = dict(model.state_dict())
+    for name, tensor in first.state_dict().items():
+        if name.startswith("stages.0.") or tensor.ndim == 0 or name == "log_rates":
+            tensors[name] = tensor
+        elif name.startswith("stages."):
+            scales = [_length(part) if name.startswith("stages.5.") else 1.0 for part in parts]
+            tensors[name] = torch.cat(
+                [part.state_dict()[name] / scale for part, scale in zip(parts, scales, strict=True)]
+            )
+    # As the file will hold them.
+    model.load_state_dict(
+        {name: value.half().float() if value.ndim > 1 else value for name, value in tensors.items()}
+    )
+    model.provenance = {"framing": first.framing}
+    return model.eval()
+
+
+def _length(part: SketchNet) -> float:
+    """The root of the mean squared length of a branch's vectors, whose inputs have variance 1."""
+    scale, shift = (tensor.detach() for tensor in part.stages[5].parameters())
+    return float((scale.square() + shift.square()).sum().sqrt())
+
+
+def join(options: argparse.Namespace) -> None:
+    parts = [load_pretrained(_weights(source)) for source in options.branches]
+    model = joined([part for part in parts if isinstance(part, SketchNet)])
+    letters, held_out = training_parts(load_omniglot(), RECIPES["flagship"].training)
+    doodles = load_quickdraw()
+    choose = doodles.split("doodles", "choose")
+    fit_likeness(model, (letters, doodles.split("doodles", "train")))
+    calibrate(model, held_out, seed=RECIPES["flagship"].seed, doodles=choose)
+    save_model(options.save, model, _provenance(model, parts, held_out, choose), half=True)
+
+
+def _weights(source: str) -> str:
+    folder = Path(source)
+    return str(folder / "model.safetensors") if folder.is_dir() else source
+
+
+def _provenance(
+    model: MetaNetwork, parts: list[MetaNetwork], held_out: CharacterSet, choose: CharacterSet
+) -> dict[str, object]:
+    left_out = ("sha256", "suite", "suite_measured_with")
+    record = {key: entry for key, entry in parts[0].provenance.items() if key not in left_out}
+    return {
+        **record,
+        "branches": {
+            "command": "python -m benchmarks.branches",
+            "commit": commit_of_code(),
+            "calibrated_on": [*sorted(set(held_out.alphabets)), *choose.characters],
+            "doodles": "Quick, Draw!, CC BY 4.0, Google; words that neither test nor choose",
+        },
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("train", help="train one branch")
+    one.add_argument("--first", help="weights whose first block is used; else the shipped ones")
+    one.add_argument("--start", help="weights of one branch to start from; else from nothing")
+    one.add_argument("--out", required=True, help="folder for the weights")
+    one.add_argument("--episodes", type=int, default=22_000)
+    one.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
+    one.add_argument("--share", type=float, default=0.5, help="of doodles in an episode")
+    one.add_argument("--dropout", type=float, default=0.2)
+    one.add_argument("--seed", type=int, default=0)
+    one.set_defaults(run=train)
+    several = commands.add_parser("join", help="join branches and calibrate")
+    several.add_argument("branches", nargs="+", help="weights of one branch each, or their folders")
+    several.add_argument("--save", required=True, help="the .safetensors to write")
+    several.set_defaults(run=join)
+    options = parser.parse_args()
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()
