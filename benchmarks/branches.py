@@ -237,7 +237,7 @@ def joined(parts: list[SketchNet]) -> SketchNet:
             tensors[name] = torch.cat(
                 [part.state_dict()[name] / scale for part, scale in zip(parts, scales, strict=True)]
             )
-    # As the file will hold them.
+    # What half precision holds is written in it.
     model.load_state_dict(
         {name: value.half().float() if value.ndim > 1 else value for name, value in tensors.items()}
     )
@@ -259,7 +259,7 @@ def join(options: argparse.Namespace) -> None:
     choose = doodles.split("doodles", "choose")
     fit_likeness(model, (letters, doodles.split("doodles", "train")))
     calibrate(model, held_out, seed=RECIPES["flagship"].seed, doodles=choose)
-    save_model(options.save, model, _provenance(model, parts, held_out, choose), half=True)
+    save_model(options.save, model, _provenance(model, parts, held_out, choose))
 
 
 def _weights(source: str) -> str:

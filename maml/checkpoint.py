@@ -50,11 +50,7 @@ class CheckpointError(ValueError):
 
 
 def save_model(
-    path: str | Path,
-    model: MetaNetwork,
-    provenance: Mapping[str, Any] | None = None,
-    *,
-    half: bool = False,
+    path: str | Path, model: MetaNetwork, provenance: Mapping[str, Any] | None = None
 ) -> None:
     """Write weights and provenance atomically.
 
@@ -62,33 +58,33 @@ def save_model(
         path: of the `.safetensors`; the `.json` goes beside it.
         model: the network.
         provenance: how it was made; plain JSON values.  None: nothing is known.
-        half: write the kernels and matrices in half precision, in half the room.
 
     Raises:
         OSError: if the files cannot be written; existing files stay intact.
     """
     path = Path(path)
-    data, text = pack_model(model, provenance or {}, half=half)
+    data, text = pack_model(model, provenance or {})
     # Together: weights with another file's provenance beside them would be refused.
     _write_together({path: data, path.with_suffix(".json"): text})
 
 
-def pack_model(
-    model: MetaNetwork, provenance: Mapping[str, Any], *, half: bool = False
-) -> tuple[bytes, bytes]:
+def pack_model(model: MetaNetwork, provenance: Mapping[str, Any]) -> tuple[bytes, bytes]:
     """The contents of the two files that `save_model` writes: `.safetensors` and `.json`."""
     tensors = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        name: compact(value.detach().cpu().clone(memory_format=torch.contiguous_format))
         for name, value in model.state_dict().items()  # Copies: a module may share its weights.
     }
-    if half:
-        tensors = {
-            name: value.half() if value.ndim > 1 and value.is_floating_point() else value
-            for name, value in tensors.items()
-        }
     data = safetensors.torch.save(tensors, metadata=describe_network(model))
     record = {**provenance, "sha256": hashlib.sha256(data).hexdigest()}
     return data, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def compact(tensor: Tensor) -> Tensor:
+    """A kernel or matrix in half precision, if that holds its values exactly; else as it is."""
+    if tensor.dtype != torch.float32 or tensor.ndim < 2:
+        return tensor
+    half = tensor.half()
+    return half if torch.equal(half.float(), tensor) else tensor
 
 
 def load_pretrained(

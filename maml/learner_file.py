@@ -25,6 +25,7 @@ from maml.checkpoint import (
     CheckpointError,
     check_provenance,
     check_tensor,
+    compact,
     describe_network,
     fill_network,
     read_tensors,
@@ -68,7 +69,7 @@ def write_learner(path: Path, state: LearnerState) -> None:
         OSError: if the file cannot be written; what stood there before stays whole.
     """
     named = _task_tensors(state.model, len(state.names))
-    tensors = {f"model/{name}": value for name, value in state.model.state_dict().items()}
+    tensors = {f"model/{name}": compact(value) for name, value in state.model.state_dict().items()}
     for step, adapted in enumerate(state.path):
         for name, value in zip(named, adapted, strict=True):
             tensors[f"path/{step}/{name}"] = value

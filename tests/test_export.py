@@ -161,7 +161,7 @@ def test_the_zip_says_what_it_is_and_holds_nothing_else(model: MetaNetwork, tmp_
     assert {one.name for one in folder.iterdir()} == {
         *("adapted.safetensors", "run.py", "requirements.txt", "LICENSE", "README.md", "maml"),
     }
-    assert not (folder / "maml" / "demo").exists() and len(packed) < 5e6
+    assert not (folder / "maml" / "demo").exists() and len(packed) < 8e6
 
 
 def test_what_cannot_be_exported_is_refused(model: MetaNetwork) -> None:
