@@ -4,21 +4,27 @@ Trains short versions of the recipe `flagship`, one per row, each with one setti
 prints the accuracy on held-out *background* alphabets; test alphabets are not used.  All rows share
 the seed and the tasks.  Short runs show what speeds up learning better than what prevents a long
 run from overfitting.  With ``--weights`` each row continues with outer steps from those weights.
+With ``--branches`` nothing is trained: each row is a choice among those branches (weights that
+`benchmarks.branches` trains or joins), measured on the held-out alphabets and the words for
+choosing.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
 
-from maml import load_omniglot, load_pretrained, meta_train
+from benchmarks.branches import joined, loaded
+from maml import load_omniglot, load_pretrained, load_quickdraw, meta_train
 from maml.config import EpisodeShape, MetaTraining, Recipe
 from maml.data.characters import CharacterSet
 from maml.evaluate import FeatureTable, evaluate_table
 from maml.model import MetaNetwork
-from maml.networks import build_model
+from maml.networks import SketchNet, build_model
 from maml.recipes import RECIPES
 from maml.train import training_parts
 
@@ -29,6 +35,13 @@ SHAPES = (
     EpisodeShape(20, 5),
     EpisodeShape(20, 1, within_alphabet=True),
     EpisodeShape(20, 5, within_alphabet=True),
+)
+WORD_SHAPES = (
+    EpisodeShape(5, 1),
+    EpisodeShape(5, 5),
+    EpisodeShape(5, 10),
+    EpisodeShape(20, 1),
+    EpisodeShape(20, 5),
 )
 
 
@@ -102,9 +115,30 @@ def _outer_loop(training: MetaTraining, outer: int) -> MetaTraining:
     )
 
 
-def _print_row(name: str, model: MetaNetwork, held_out: CharacterSet, tasks: int) -> None:
+def choices(parts: Sequence[SketchNet]) -> Iterator[tuple[str, SketchNet]]:
+    """Each of the branches, each pair, and all of them; seen once, and some from three views."""
+    names = [f"branch {place + 1}" for place in range(len(parts))]
+    for count in sorted({1, 2, len(parts)}):
+        for chosen in itertools.combinations(range(len(parts)), count):
+            yield " and ".join(names[place] for place in chosen), joined([parts[k] for k in chosen])
+    for name, chosen in ((names[0], [parts[0]]), ("all", parts)):
+        model = joined(chosen)
+        model.settings = replace(model.settings, test_time_views=3)
+        yield f"{name}, three views", model
+
+
+def _print_row(
+    name: str,
+    model: MetaNetwork,
+    held_out: CharacterSet,
+    tasks: int,
+    words: CharacterSet | None = None,
+) -> None:
     table = FeatureTable(model, held_out)
-    results = (evaluate_table(table, shape, tasks) for shape in SHAPES)
+    results = [evaluate_table(table, shape, tasks) for shape in SHAPES]
+    if words is not None:
+        table = FeatureTable(model, words)
+        results += [evaluate_table(table, shape, tasks) for shape in WORD_SHAPES]
     figures = (f"{100 * result.accuracy:.2f}" for result in results)
     print(f"| {name} | " + " | ".join(figures) + " |", flush=True)
 
@@ -118,18 +152,29 @@ def main() -> None:
         "--outer", type=int, default=60, help="outer steps of the rows that have any"
     )
     parser.add_argument("--weights", help="continue from these weights instead")
+    parser.add_argument(
+        "--branches", nargs="+", help="weights of one branch each, or their folders"
+    )
     parser.add_argument("--tasks", type=int, default=1000, help="tasks of each evaluation")
     parser.add_argument("--data", help="folder of Omniglot, as for python -m maml train")
     parser.add_argument("--only", default="", help="only rows whose name contains this")
     options = parser.parse_args()
     data = load_omniglot(options.data)
+    held_out = training_parts(data, RECIPES["flagship"].training)[1]
+    if options.branches:
+        shapes = [*map(str, SHAPES), *(f"{shape}, doodles" for shape in WORD_SHAPES)]
+        print("| branches | " + " | ".join(shapes) + " |")
+        print("|---" * (len(shapes) + 1) + "|", flush=True)
+        words = load_quickdraw().split("doodles", "choose")
+        for name, model in choices(loaded(options.branches)):
+            _print_row(name, model, held_out, options.tasks, words)
+        return
     if options.weights:
         title, recipes = "from the same weights", outer_loops(options.outer)
     else:
         title, recipes = f"{options.episodes} episodes", ablations(options.episodes, options.outer)
     print(f"| {title} | " + " | ".join(map(str, SHAPES)) + " |")
     print("|---" * (len(SHAPES) + 1) + "|", flush=True)
-    held_out = training_parts(data, RECIPES["flagship"].training)[1]
     if options.weights:
         _print_row(
             "without further steps", load_pretrained(options.weights), held_out, options.tasks

@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +38,6 @@ from maml.data.hands import with_other_hand
 from maml.data.quickdraw import doodle_strokes
 from maml.data.words import part_of
 from maml.drawing import strokes_to_image
-from maml.model import MetaNetwork
 from maml.networks import SketchNet, build_model
 from maml.recipes import RECIPES
 from maml.runs import commit_of_code
@@ -186,6 +185,11 @@ def train(options: argparse.Namespace) -> None:
     )
     trained = [tensor for tensor in model.stages.parameters() if tensor.requires_grad]
     optimiser = torch.optim.Adam([*trained, proxies], lr=options.rate)
+    settled = ("seed", "rate", "share", "dropout", "episodes")
+    command = "python -m benchmarks.branches train " + " ".join(
+        f"--{name} {getattr(options, name)}" for name in settled
+    )
+    command += " --start WEIGHTS" if options.start else ""
     folder, started, losses = Path(options.out), time.monotonic(), []
     for episode in range(options.episodes):
         warm = min(1.0, (episode + 1) / WARM_UP)
@@ -209,10 +213,11 @@ def train(options: argparse.Namespace) -> None:
             mean = float(np.mean(losses[-KEEP_EVERY:]))
             minutes = (time.monotonic() - started) / 60
             print(f"{episode + 1} episodes, {minutes:.1f} min: loss {mean:.3f}", flush=True)
-            save_model(folder / "model.safetensors", model.eval(), {"framing": first.framing})
+            record = {"framing": first.framing, "command": command, "episodes": episode + 1}
+            save_model(folder / "model.safetensors", model.eval(), record)
 
 
-def joined(parts: list[SketchNet]) -> SketchNet:
+def joined(parts: Sequence[SketchNet]) -> SketchNet:
     """Networks side by side, as branches of one.
 
     Their first blocks must be the same.  Vectors of the branches get the same mean length, that of
@@ -251,9 +256,20 @@ def _length(part: SketchNet) -> float:
     return float((scale.square() + shift.square()).sum().sqrt())
 
 
+def loaded(sources: Sequence[str]) -> list[SketchNet]:
+    """Branches from weights, or from the folders that `train` fills."""
+    parts = []
+    for source in sources:
+        folder = Path(source)
+        part = load_pretrained(str(folder / "model.safetensors") if folder.is_dir() else source)
+        assert isinstance(part, SketchNet)
+        parts.append(part)
+    return parts
+
+
 def join(options: argparse.Namespace) -> None:
-    parts = [load_pretrained(_weights(source)) for source in options.branches]
-    model = joined([part for part in parts if isinstance(part, SketchNet)])
+    parts = loaded(options.branches)
+    model = joined(parts)
     letters, held_out = training_parts(load_omniglot(), RECIPES["flagship"].training)
     doodles = load_quickdraw()
     choose = doodles.split("doodles", "choose")
@@ -262,20 +278,16 @@ def join(options: argparse.Namespace) -> None:
     save_model(options.save, model, _provenance(model, parts, held_out, choose))
 
 
-def _weights(source: str) -> str:
-    folder = Path(source)
-    return str(folder / "model.safetensors") if folder.is_dir() else source
-
-
 def _provenance(
-    model: MetaNetwork, parts: list[MetaNetwork], held_out: CharacterSet, choose: CharacterSet
+    model: SketchNet, parts: Sequence[SketchNet], held_out: CharacterSet, choose: CharacterSet
 ) -> dict[str, object]:
     left_out = ("sha256", "suite", "suite_measured_with")
     record = {key: entry for key, entry in parts[0].provenance.items() if key not in left_out}
     return {
         **record,
         "branches": {
-            "command": "python -m benchmarks.branches",
+            "made_by": [part.provenance.get("command", "recipe flagship") for part in parts],
+            "command": "python -m benchmarks.branches join",
             "commit": commit_of_code(),
             "calibrated_on": [*sorted(set(held_out.alphabets)), *choose.characters],
             "doodles": "Quick, Draw!, CC BY 4.0, Google; words that neither test nor choose",

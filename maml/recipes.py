@@ -87,7 +87,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="flagship",
-            summary="the shipped weights: metric pre-training, then MAML with learned rates",
+            summary="the first branch of the shipped weights: pre-training, then MAML",
             framing="fit",
             network=NetworkSettings("sketch", channels=64, test_time_views=3, head="cosine"),
             training=MetaTraining(
