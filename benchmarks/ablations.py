@@ -116,15 +116,15 @@ def _outer_loop(training: MetaTraining, outer: int) -> MetaTraining:
 
 
 def choices(parts: Sequence[SketchNet]) -> Iterator[tuple[str, SketchNet]]:
-    """Each of the branches, each pair, and all of them; seen once, and some from three views."""
+    """Each of the branches, each pair, and all of them, with two views; and all with one or three."""
     names = [f"branch {place + 1}" for place in range(len(parts))]
     for count in sorted({1, 2, len(parts)}):
         for chosen in itertools.combinations(range(len(parts)), count):
             yield " and ".join(names[place] for place in chosen), joined([parts[k] for k in chosen])
-    for name, chosen in ((names[0], [parts[0]]), ("all", parts)):
-        model = joined(chosen)
-        model.settings = replace(model.settings, test_time_views=3)
-        yield f"{name}, three views", model
+    for views in (1, 3):
+        model = joined(parts)
+        model.settings = replace(model.settings, test_time_views=views)
+        yield f"all, test-time views: {views}", model
 
 
 def _print_row(

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.head import with_cosine_head
 from maml import load_omniglot, load_pretrained, load_quickdraw
 from maml.calibrate import calibrate, fit_likeness
 from maml.checkpoint import save_model
@@ -38,6 +39,7 @@ from maml.data.hands import with_other_hand
 from maml.data.quickdraw import doodle_strokes
 from maml.data.words import part_of
 from maml.drawing import strokes_to_image
+from maml.model import MetaNetwork
 from maml.networks import SketchNet, build_model
 from maml.recipes import RECIPES
 from maml.runs import commit_of_code
@@ -57,6 +59,8 @@ COSINE_SCALE, PROXY_SCALE = 12.0, 20.0
 PROXIES_AT_ONCE = 1200
 """Of other classes, besides those of an episode."""
 WARM_UP = 100
+HEAD_SCALE, HEAD_RATES = 8.0, (1.0, 4.0, 2.0, 1.0, 1.0)
+"""Of the joined network, see `benchmarks.head`; chosen on what was held out."""
 KEEP_EVERY = 1000
 
 
@@ -171,7 +175,7 @@ def train(options: argparse.Namespace) -> None:
     letters, _ = training_parts(load_omniglot(), RECIPES["flagship"].training)
     sample = Sampler(letters, options.share, generator)
     first = load_pretrained(options.first)
-    settings = replace(first.settings, branches=1)
+    settings = replace(first.settings, branches=1, test_time_views=2)
     model = build_model(settings, first.inner, generator)
     assert isinstance(model, SketchNet) and isinstance(first, SketchNet)
     if options.start:
@@ -230,7 +234,7 @@ def joined(parts: Sequence[SketchNet]) -> SketchNet:
         for name, tensor in part.state_dict().items()
         if name.startswith("stages.0.")
     )
-    settings = replace(first.settings, branches=len(parts), test_time_views=1)
+    settings = replace(first.settings, branches=len(parts), test_time_views=2)
     model = build_model(settings, first.inner, torch.Generator())
     assert isinstance(model, SketchNet)
     tensors = dict(model.state_dict())
@@ -269,7 +273,7 @@ def loaded(sources: Sequence[str]) -> list[SketchNet]:
 
 def join(options: argparse.Namespace) -> None:
     parts = loaded(options.branches)
-    model = joined(parts)
+    model = with_cosine_head(joined(parts), HEAD_SCALE, HEAD_RATES)
     letters, held_out = training_parts(load_omniglot(), RECIPES["flagship"].training)
     doodles = load_quickdraw()
     choose = doodles.split("doodles", "choose")
@@ -279,7 +283,7 @@ def join(options: argparse.Namespace) -> None:
 
 
 def _provenance(
-    model: SketchNet, parts: Sequence[SketchNet], held_out: CharacterSet, choose: CharacterSet
+    model: MetaNetwork, parts: Sequence[SketchNet], held_out: CharacterSet, choose: CharacterSet
 ) -> dict[str, object]:
     left_out = ("sha256", "suite", "suite_measured_with")
     record = {key: entry for key, entry in parts[0].provenance.items() if key not in left_out}

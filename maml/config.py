@@ -146,7 +146,8 @@ class NetworkSettings:
         branches: of the "sketch" network: how many branches of three blocks and a linear map there
             are behind the first block.  Their vectors are joined.
         test_time_views: test-time augmentation of the "sketch" network.  1 uses each picture as it
-            is; 3 averages its features with those of two slightly rotated copies.
+            is; 2 averages the features of two copies, rotated either way; 3 those of the picture
+            and of two copies that are rotated less.
         head: of the "sketch" and "live" networks.  "linear" starts all rows as one learned vector;
             "cosine" has rows of unit length, which start as the mean of the support set.
         head_scale: factor of the cosines of a "cosine" head.  At an inner rate of `1 / head_scale`
@@ -173,8 +174,8 @@ class NetworkSettings:
         require_whole("adaptable stages", self.adaptable, 0, 4 if self.kind == "live" else 6)
         require_whole("branches", self.branches, 1, 4)
         _require(
-            self.test_time_views in (1, 3),
-            f"test_time_views must be 1 or 3; got {self.test_time_views!r}.",
+            self.test_time_views in (1, 2, 3),
+            f"test_time_views must be 1, 2 or 3; got {self.test_time_views!r}.",
         )
         _require_one_of("head", self.head, HeadKind)
         _require(

@@ -16,8 +16,8 @@ from maml.batched import BranchLinear, ScaleShift
 from maml.config import InnerLoop, NetworkSettings, require_trainable
 from maml.model import EmbeddingNetwork, MetaNetwork
 
-_VIEW_ANGLE = 0.15
-"""Rotation of the second and the third view of a picture, either way, in radians."""
+_VIEW_ANGLES = {2: 0.2, 3: 0.15}
+"""Rotation of two of the views of a picture, either way, in radians, by the number of views."""
 
 
 class NotebookNet(MetaNetwork):
@@ -92,21 +92,23 @@ class SketchNet(EmbeddingNetwork):
         return super().stem(images.contiguous(memory_format=torch.channels_last))
 
     def features(self, images: Tensor) -> Tensor:
-        """The stem's features, with test-time augmentation: the mean over each picture and, with
-        three views, two slightly rotated copies of it."""
-        if self.settings.test_time_views == 1:
+        """The stem's features, with test-time augmentation: the mean over each picture's views, see
+        `NetworkSettings.test_time_views`."""
+        count = self.settings.test_time_views
+        if count == 1:
             return self.stem(images)
-        grid = _turned_grid(images.shape[-2], images.shape[-1], images.device)
+        grid = _turned_grid(_VIEW_ANGLES[count], *images.shape[-2:], images.device)
         grid = grid.to(images.dtype).repeat_interleave(len(images), dim=0)
-        turned = functional.grid_sample(images.repeat(2, 1, 1, 1), grid, align_corners=False)
-        views = torch.cat([images, turned])
-        return self.stem(views).unflatten(0, (3, -1)).mean(dim=0)
+        views = functional.grid_sample(images.repeat(2, 1, 1, 1), grid, align_corners=False)
+        if count == 3:
+            views = torch.cat([images, views])
+        return self.stem(views).unflatten(0, (count, -1)).mean(dim=0)
 
 
 @functools.cache
-def _turned_grid(height: int, width: int, device: torch.device) -> Tensor:
-    """Where the two rotated views take their pixels from, (2, height, width, 2)."""
-    turns = torch.tensor([_VIEW_ANGLE, -_VIEW_ANGLE], device=device)
+def _turned_grid(angle: float, height: int, width: int, device: torch.device) -> Tensor:
+    """Where the views rotated either way take their pixels from, (2, height, width, 2)."""
+    turns = torch.tensor([angle, -angle], device=device)
     across = torch.stack([turns.cos(), turns.sin(), torch.zeros_like(turns)], dim=1)
     down = torch.stack([-turns.sin(), turns.cos(), torch.zeros_like(turns)], dim=1)
     maps = torch.stack([across, down], dim=1)

@@ -354,29 +354,30 @@ def test_a_network_must_say_which_part_adapts() -> None:
         MetaNetwork(NetworkSettings(), LOOP).task_network(5)
 
 
-def test_three_views_are_the_mean_of_a_picture_and_of_it_rotated_either_way() -> None:
+@pytest.mark.parametrize(("views", "angle"), [(2, 0.2), (3, 0.15)])
+def test_features_are_the_mean_of_a_picture_rotated_either_way(views: int, angle: float) -> None:
     generator = torch.Generator().manual_seed(0)
-    settings = NetworkSettings("sketch", channels=4, test_time_views=3)
+    settings = NetworkSettings("sketch", channels=4, test_time_views=views)
     model = build_model(settings, InnerLoop(), generator)
     model.eval()
     picture = torch.zeros(1, 1, 28, 28)
     picture[0, 0, 13:15, 4:24] = 1  # a level line: turning either way mirrors it
     with torch.no_grad():
-        three, one = model.features(picture), model.stem(picture)
+        found, one = model.features(picture), model.stem(picture)
         twice = model.features(picture.repeat(2, 1, 1, 1))
-    assert not torch.allclose(three, one, atol=1e-3)
-    torch.testing.assert_close(twice[1:], three)
-    turned = []
-    for angle in (0.15, -0.15):
+    assert not torch.allclose(found, one, atol=1e-3)
+    torch.testing.assert_close(twice[1:], found)
+    seen = [one] * (views == 3)
+    for turn in (angle, -angle):
         matrix = torch.tensor(
-            [[[math.cos(angle), math.sin(angle), 0.0], [-math.sin(angle), math.cos(angle), 0.0]]]
+            [[[math.cos(turn), math.sin(turn), 0.0], [-math.sin(turn), math.cos(turn), 0.0]]]
         )
         grid = functional.affine_grid(matrix, [1, 1, 28, 28], align_corners=False)
         with torch.no_grad():
-            turned.append(model.stem(functional.grid_sample(picture, grid, align_corners=False)))
-    torch.testing.assert_close(three, (one + turned[0] + turned[1]) / 3)
+            seen.append(model.stem(functional.grid_sample(picture, grid, align_corners=False)))
+    torch.testing.assert_close(found, torch.stack(seen).mean(dim=0))
 
 
-def test_views_must_be_one_or_three() -> None:
-    with pytest.raises(ValueError, match="test_time_views must be 1 or 3; got 2"):
-        NetworkSettings("sketch", test_time_views=2)
+def test_views_must_be_one_two_or_three() -> None:
+    with pytest.raises(ValueError, match="test_time_views must be 1, 2 or 3; got 4"):
+        NetworkSettings("sketch", test_time_views=4)
