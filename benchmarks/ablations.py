@@ -116,7 +116,7 @@ def _outer_loop(training: MetaTraining, outer: int) -> MetaTraining:
 
 
 def choices(parts: Sequence[SketchNet]) -> Iterator[tuple[str, SketchNet]]:
-    """Each of the branches, each pair, and all of them, with two views; and all with one or three."""
+    """Each branch, each pair and all of them, with two views; and all with one or three."""
     names = [f"branch {place + 1}" for place in range(len(parts))]
     for count in sorted({1, 2, len(parts)}):
         for chosen in itertools.combinations(range(len(parts)), count):
