@@ -6,7 +6,6 @@ and, if there are doodles, words that were not used in training, and never on th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,12 @@ from maml.config import EpisodeShape
 from maml.data.characters import CharacterSet
 from maml.data.episodes import EpisodeSampler
 from maml.evaluate import FeatureTable, adapt_task
-from maml.model import UNKNOWN_TASK_TERMS, MetaNetwork
+from maml.model import (
+    TEMPERATURE_TERMS,
+    UNKNOWN_TASK_TERMS,
+    MetaNetwork,
+    temperature_terms,
+)
 
 _SHAPES = tuple(
     EpisodeShape(ways, shots, 5, within)
@@ -52,15 +56,16 @@ def calibrate(
 ) -> None:
     """Fit temperature, "none of these" score and its threshold, in place.
 
-    The logarithm of the temperature is linear in log ways, log shots and likeness
-    (`MetaNetwork.likeness`) and minimises the negative log-likelihood (temperature scaling, arXiv
+    The logarithm of the temperature is linear in log ways, log shots, likeness
+    (`MetaNetwork.likeness`) and likeness times log ways, and minimises the negative log-likelihood (temperature scaling, arXiv
     1706.04599, section 4.2) of tasks over all characters.  Within-alphabet tasks are excluded: a
     shared temperature left mixed tasks underconfident.
 
     The score is a logistic regression on `MetaNetwork.unknown_terms`, with as many out-of-set
     queries as in-set ones.  A quantile regression on those terms that do not look at the query then
     moves it, so that whatever the task, few known drawings score above 0.5, its threshold:
-    `FALSE_REJECTION_RATE` of characters and `DOODLE_REJECTION_RATE` of doodles.
+    `FALSE_REJECTION_RATE` of characters and `DOODLE_REJECTION_RATE` of doodles.  Last its slope is
+    fitted again.
     `maml.prediction.shares_of` makes one distribution of both, in which the largest share obeys it.
 
     Args:
@@ -75,7 +80,7 @@ def calibrate(
     Raises:
         TypeError: if the model cannot embed, see `MetaNetwork.can_embed`.
     """
-    model.set_temperature(torch.zeros(4))
+    model.set_temperature(torch.zeros(TEMPERATURE_TERMS))
     sets = [_ask(model, data, seed, rounds, FALSE_REJECTION_RATE)]
     if doodles is not None:
         sets.append(_ask(model, doodles, seed, rounds, DOODLE_REJECTION_RATE))
@@ -89,7 +94,7 @@ class _Asked:
 
     Args:
         answered: for each task over all characters logits (m, ways), labels (m,) and the terms of
-            its temperature (m, 4).
+            its temperature (m, terms).
         known, outside: `MetaNetwork.unknown_terms` of in-set and of out-of-set queries.
         rate: share of the known ones that may be refused.
     """
@@ -116,8 +121,8 @@ def _ask(model: MetaNetwork, data: CharacterSet, seed: int, rounds: int, rate: f
         if not shape.within_alphabet:
             labels = torch.arange(len(characters)).repeat_interleave(shape.queries)
             logits = learner.path_of_features(queries)[-1].clamp(min=1e-20).log().cpu()
-            size = [1.0, math.log(len(characters)), math.log(shape.shots), learner.likeness]
-            answered.append((logits, labels, logits.new_tensor(size).expand(len(labels), -1)))
+            size = temperature_terms(len(characters), shape.shots, learner.likeness)
+            answered.append((logits, labels, torch.tensor(size).expand(len(labels), -1)))
         for kind, asked in zip(terms, (queries, others), strict=True):
             kind.append(learner.unknown_terms_of_features(asked).cpu())
     known, outside = map(torch.cat, terms)
@@ -243,7 +248,7 @@ def _fit_unknown(sets: Sequence[_Asked]) -> tuple[Tensor, Tensor]:
 
     weights = _minimised(mistakes, weights)
     known = torch.cat([one.known for one in sets])
-    share = torch.cat([torch.full((len(one.known),), 1 / len(one.known)) for one in sets])
+    of_known = torch.cat([torch.full((len(one.known),), 1 / len(one.known)) for one in sets])
     rate = torch.cat([torch.full((len(one.known),), one.rate) for one in sets])
     score, conditions = known @ weights, known[:, list(UNKNOWN_TASK_TERMS)]
 
@@ -251,12 +256,14 @@ def _fit_unknown(sets: Sequence[_Asked]) -> tuple[Tensor, Tensor]:
         above = score - conditions @ limit
         # The loss whose minimum is the quantile 1 - rate, rounded off near zero.
         soft = _ROUNDING * functional.softplus(-above / _ROUNDING)
-        return ((1 - rate) * above + soft).mul(share).sum() / len(sets)
+        return ((1 - rate) * above + soft).mul(of_known).sum() / len(sets)
 
     limit = torch.zeros(len(UNKNOWN_TASK_TERMS))
     limit[0] = score.quantile(1 - float(rate.mean()))
     weights[list(UNKNOWN_TASK_TERMS)] -= _minimised(refusals, limit)
-    return weights, torch.tensor(0.5)
+    # Shifted, the score is no longer the best logit; its slope is what is left to choose.
+    slope = _minimised(lambda slope: mistakes(weights * slope), torch.ones(1))
+    return weights * slope, torch.tensor(0.5)
 
 
 def _minimised(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ from maml.config import Framing, InnerLoop, NetworkSettings
 from maml.data.episodes import as_ink_batch
 
 Normalisation = Literal["batch", "frozen"]
+_Likeness = TypeVar("_Likeness", float, Tensor, float | Tensor)
+TEMPERATURE_TERMS = 5
+"""Inputs of the temperature, see `temperature_terms`."""
 UNKNOWN_TERMS = 13
 """Inputs of the "none of these" score, see `EmbeddingNetwork.unknown_terms`."""
 UNKNOWN_TASK_TERMS = (0, 4, 5, 7, 8, 9, 10, 12)
@@ -253,8 +256,7 @@ class MetaNetwork(nn.Module):
         """Set what `temperature` returns.
 
         Args:
-            weights: (4,); times (1, log ways, log shots, likeness) they give the temperature's
-                logarithm.
+            weights: (5,); times `temperature_terms` they give the temperature's logarithm.
 
         Raises:
             TypeError: if the network cannot embed.
@@ -313,6 +315,14 @@ def require_meta_network(model: object) -> None:
         else "maml.load_pretrained and maml.build_model give one"
     )
     raise TypeError(f"The model must be a MetaNetwork; {remedy}; got {type(model).__name__}.")
+
+
+def temperature_terms(
+    ways: int, shots: float, likeness: _Likeness
+) -> tuple[float, float, float, _Likeness, _Likeness]:
+    """What the temperature looks at: 1, log ways, log shots, likeness, likeness times log ways."""
+    size = math.log(ways)
+    return 1.0, size, math.log(shots), likeness, likeness * size
 
 
 def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -383,7 +393,7 @@ class EmbeddingNetwork(MetaNetwork):
         self.likeness_weights: Tensor
         self.unknown_weights: Tensor
         self.unknown_limit: Tensor
-        self.register_buffer("temperature_weights", torch.zeros(4))
+        self.register_buffer("temperature_weights", torch.zeros(TEMPERATURE_TERMS))
         self.register_buffer("likeness_weights", torch.zeros(self.dimensions + 1))
         unknown = torch.zeros(UNKNOWN_TERMS)
         unknown[:2] = torch.tensor([8.0, -16.0])
@@ -458,9 +468,11 @@ class EmbeddingNetwork(MetaNetwork):
         return list(self.log_rates[min(step, len(self.log_rates) - 1)].exp())
 
     def temperature(self, ways: int, shots: float, likeness: Tensor | float = 0.0) -> Tensor:
-        constant, by_ways, by_shots, by_likeness = self.temperature_weights
-        logarithm = constant + by_ways * math.log(ways) + by_shots * math.log(shots)
-        return (logarithm + by_likeness * likeness).exp()
+        terms = temperature_terms(ways, shots, likeness)
+        return sum(
+            (weight * term for weight, term in zip(self.temperature_weights, terms, strict=True)),
+            start=self.temperature_weights.new_zeros(()),
+        ).exp()
 
     def likeness(self, support: Tensor, labels: Tensor) -> Tensor:
         """See `MetaNetwork.likeness`: what the vectors lead one to expect, moved towards the mean

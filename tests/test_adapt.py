@@ -37,7 +37,7 @@ def network(kind: str = "sketch", *, ways: int = 5, adaptable: int = 2) -> MetaN
         with torch.no_grad():
             model.head_start.normal_(std=0.3, generator=generator)
             model.log_rates[:, :-2] += 5
-            model.temperature_weights.copy_(torch.tensor([0.1, -0.05, -0.1, 0.2]))
+            model.temperature_weights.copy_(torch.tensor([0.1, -0.05, -0.1, 0.2, 0.05]))
             for name, buffer in model.named_buffers():
                 if name.endswith("running_var"):
                     buffer.uniform_(0.05, 0.2, generator=generator)

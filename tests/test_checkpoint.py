@@ -44,7 +44,7 @@ def network(kind: str = "sketch", seed: int = 0, channels: int = 4) -> MetaNetwo
     model = build_model(settings, loop, torch.Generator().manual_seed(seed))
     if isinstance(model, SketchNet):
         model.unknown_limit.fill_(0.37)
-        model.temperature_weights.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]))
+        model.temperature_weights.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5]))
     return model
 
 
@@ -122,7 +122,7 @@ def test_weights_from_before_likeness_answer_as_they_did(weights: Path) -> None:
     loaded = load_pretrained(weights)
     assert isinstance(loaded, SketchNet)
     assert torch.equal(
-        loaded.temperature_weights, torch.cat([kept["temperature_weights"], torch.zeros(1)])
+        loaded.temperature_weights, torch.cat([kept["temperature_weights"], torch.zeros(2)])
     )
     assert torch.equal(loaded.unknown_weights, torch.cat([kept["unknown_weights"], torch.zeros(6)]))
     assert not loaded.likeness_weights.any()

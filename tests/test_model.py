@@ -202,11 +202,11 @@ def test_rates_start_where_the_inner_loop_says() -> None:
 def test_temperature_is_log_linear_in_ways_and_shots() -> None:
     model = sketch()
     assert float(model.temperature(5, 1)) == 1
-    model.temperature_weights.copy_(torch.tensor([0.3, 0.5, -0.25, 2.0]))
+    model.temperature_weights.copy_(torch.tensor([0.3, 0.5, -0.25, 2.0, 1.0]))
     wanted = math.exp(0.3 + 0.5 * math.log(20) - 0.25 * math.log(2.5))
     assert float(model.temperature(20, 2.5)) == pytest.approx(wanted, rel=1e-5)
     by_task = model.temperature(20, 2.5, torch.tensor([0.0, 0.5]))
-    torch.testing.assert_close(by_task, torch.tensor([wanted, wanted * math.e]))
+    torch.testing.assert_close(by_task, torch.tensor([wanted, wanted * math.e * math.sqrt(20)]))
     assert float(notebook().temperature(5, 3)) == 1
 
 
