@@ -57,15 +57,14 @@ def calibrate(
     """Fit temperature, "none of these" score and its threshold, in place.
 
     The logarithm of the temperature is linear in log ways, log shots, likeness
-    (`MetaNetwork.likeness`) and likeness times log ways, and minimises the negative log-likelihood (temperature scaling, arXiv
-    1706.04599, section 4.2) of tasks over all characters.  Within-alphabet tasks are excluded: a
-    shared temperature left mixed tasks underconfident.
+    (`MetaNetwork.likeness`) and likeness times log ways.  It minimises the negative log-likelihood
+    (temperature scaling, arXiv 1706.04599, section 4.2) of tasks over all characters.
+    Within-alphabet tasks are excluded: a shared temperature left mixed tasks underconfident.
 
     The score is a logistic regression on `MetaNetwork.unknown_terms`, with as many out-of-set
     queries as in-set ones.  A quantile regression on those terms that do not look at the query then
     moves it, so that whatever the task, few known drawings score above 0.5, its threshold:
-    `FALSE_REJECTION_RATE` of characters and `DOODLE_REJECTION_RATE` of doodles.  Last its slope is
-    fitted again.
+    `FALSE_REJECTION_RATE` of characters and `DOODLE_REJECTION_RATE` of doodles.
     `maml.prediction.shares_of` makes one distribution of both, in which the largest share obeys it.
 
     Args:
@@ -261,9 +260,7 @@ def _fit_unknown(sets: Sequence[_Asked]) -> tuple[Tensor, Tensor]:
     limit = torch.zeros(len(UNKNOWN_TASK_TERMS))
     limit[0] = score.quantile(1 - float(rate.mean()))
     weights[list(UNKNOWN_TASK_TERMS)] -= _minimised(refusals, limit)
-    # Shifted, the score is no longer the best logit; its slope is what is left to choose.
-    slope = _minimised(lambda slope: mistakes(weights * slope), torch.ones(1))
-    return weights * slope, torch.tensor(0.5)
+    return weights, torch.tensor(0.5)
 
 
 def _minimised(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:

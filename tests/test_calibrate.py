@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
 import maml.calibrate
 from maml import CharacterSet, EpisodeShape, InnerLoop, evaluate
@@ -187,17 +186,8 @@ def test_score_is_the_logistic_regression_where_no_task_differs() -> None:
     outside = (terms @ truth).sigmoid().bernoulli(generator=generator)
     known, strange = terms[outside == 0], terms[outside == 1]
     weights, limit = maml.calibrate._fit_unknown([asked(known, strange, 0.05)])
-    # Up to its slope, which is the best one for a score of that threshold.
-    torch.testing.assert_close(2 * weights[1:] / weights[1], truth[1:], rtol=0, atol=0.1)
+    torch.testing.assert_close(weights[1:], truth[1:], rtol=0, atol=0.1)
     assert float(limit) == 0.5
-
-    def mistakes(slope: float) -> float:
-        return sum(
-            float(functional.softplus(sign * slope * (part @ weights)).mean())
-            for part, sign in ((known, 1), (strange, -1))
-        )
-
-    assert mistakes(1) < min(mistakes(0.95), mistakes(1.05))
     assert float((known @ weights > 0).float().mean()) == pytest.approx(0.05, abs=0.005)
     assert 0.3 < float((strange @ weights > 0).float().mean()) < 0.7
 
