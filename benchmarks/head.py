@@ -21,8 +21,9 @@ from maml.calibrate import calibrate
 from maml.checkpoint import save_model
 from maml.config import EpisodeShape
 from maml.data.characters import CharacterSet
+from maml.embedding import EmbeddingNetwork
 from maml.evaluate import FeatureTable, evaluate_table
-from maml.model import EmbeddingNetwork, MetaNetwork
+from maml.model import MetaNetwork
 from maml.networks import build_model
 from maml.recipes import RECIPES
 from maml.runs import commit_of_code

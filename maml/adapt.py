@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from maml.batched import evaluation_mode, own_buffers, run_tasks
 from maml.config import LARGEST_STEPS, require_whole
 from maml.data.episodes import SupportSet
+from maml.embedding import normalised_means
 from maml.inner_loop import inner_loop
 from maml.learner_file import LearnerState, read_learner, write_learner
-from maml.model import MetaNetwork, normalised_means, require_meta_network
+from maml.model import MetaNetwork, require_meta_network
 from maml.prediction import Prediction
 
 

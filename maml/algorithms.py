@@ -15,8 +15,9 @@ from torch import Tensor
 
 from maml.config import Algorithm
 from maml.data.episodes import Episode
+from maml.embedding import normalised_means
 from maml.inner_loop import inner_loop
-from maml.model import MetaNetwork, mean_cross_entropy, normalised_means
+from maml.model import MetaNetwork, mean_cross_entropy
 from maml.outer_loop import features_of, query_loss
 
 

@@ -18,13 +18,9 @@ from maml.adapt import AdaptedLearner
 from maml.config import EpisodeShape
 from maml.data.characters import CharacterSet
 from maml.data.episodes import EpisodeSampler
+from maml.embedding import TEMPERATURE_TERMS, UNKNOWN_TASK_TERMS, temperature_terms
 from maml.evaluate import FeatureTable, adapt_task
-from maml.model import (
-    TEMPERATURE_TERMS,
-    UNKNOWN_TASK_TERMS,
-    MetaNetwork,
-    temperature_terms,
-)
+from maml.model import MetaNetwork
 
 _SHAPES = tuple(
     EpisodeShape(ways, shots, 5, within)

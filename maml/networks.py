@@ -1,6 +1,6 @@
 """The networks, and how to make one.
 
-The head and what the inner loop asks of a network are in `maml.model`.
+What the inner loop asks of a network is in `maml.model`, the head in `maml.embedding`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from maml.batched import BranchLinear, ScaleShift
 from maml.config import InnerLoop, NetworkSettings, require_trainable
-from maml.model import EmbeddingNetwork, MetaNetwork
+from maml.embedding import EmbeddingNetwork
+from maml.model import MetaNetwork
 
 _VIEW_ANGLES = {2: 0.2, 3: 0.15}
 """Rotation of two of the views of a picture, either way, in radians, by the number of views."""

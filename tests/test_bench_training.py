@@ -11,7 +11,7 @@ from torch import Tensor
 import maml.bench_training
 from maml.bench_training import bench_training
 from maml.config import EpisodeShape, HeadKind, InnerLoop, NetworkSettings, Recipe
-from maml.model import EmbeddingNetwork
+from maml.embedding import EmbeddingNetwork
 from maml.networks import NotebookNet
 from maml.recipes import RECIPES
 

@@ -19,6 +19,7 @@ LAYERS = (
         "maml.drawing",
         "maml.batched",
         "maml.model",
+        "maml.embedding",
         "maml.networks",
         "maml.data",
         "maml.hub",

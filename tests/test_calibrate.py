@@ -21,8 +21,8 @@ from maml.calibrate import (
 )
 from maml.config import NetworkSettings
 from maml.data.episodes import EpisodeSampler
+from maml.embedding import UNKNOWN_TASK_TERMS, UNKNOWN_TERMS
 from maml.evaluate import FeatureTable, adapt_task
-from maml.model import UNKNOWN_TASK_TERMS, UNKNOWN_TERMS
 from maml.networks import SketchNet, build_model
 
 

@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_strokes_and_another_one_others() -> None:
 
 @pytest.mark.parametrize("change", ["shift", "stretch", "turn", "bend"])
 def test_each_change_is_one_of_its_own(change: str) -> None:
-    hand = replace(STILL, **{change: 0.1})  # type: ignore[arg-type]
+    hand = replace(STILL, **{change: 0.1})
     moved = [redrawn(LINE, hand, seed) for seed in range(200)]
     centres = np.array([line.mean(axis=0) for line in moved])
     slopes = np.array([np.arctan2(*(line[-1] - line[0])[::-1]) for line in moved])

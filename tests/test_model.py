@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from maml import CharacterSet, InnerLoop, SupportSet, adapt
 from maml.config import NetworkSettings
-from maml.model import UNKNOWN_TASK_TERMS, UNKNOWN_TERMS, MetaNetwork
+from maml.embedding import UNKNOWN_TASK_TERMS, UNKNOWN_TERMS
+from maml.model import MetaNetwork
 from maml.networks import NotebookNet, SketchNet, build_model
 from maml.recipes import RECIPES
 
@@ -287,8 +288,8 @@ def test_branches_are_networks_side_by_side() -> None:
     }  # fmt: skip
     whole.load_state_dict(joined, strict=False)
     with torch.no_grad():
-        expected = torch.cat([part.eval().stages(images) for part in parts], dim=1)
-        torch.testing.assert_close(whole.eval().stages(images), expected)
+        found, *each = (one.eval().get_submodule("stages")(images) for one in (whole, *parts))
+        torch.testing.assert_close(found, torch.cat(each, dim=1))
         assert whole.embed(images).shape == (4, whole.dimensions) == (4, 768)
     assert len(whole.rates(0, 4, 5)) == 4
 
