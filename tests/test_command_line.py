@@ -175,7 +175,7 @@ def test_training_prints_its_last_figure_as_json(
     assert told["data"]["held_out_of_training"] and len(held_out) == 1
     assert not held_out & set(told["data"]["training_alphabets"])
     trained = program.load_pretrained(tmp_path / "run" / "model.safetensors")
-    assert trained.unknown_threshold != 0.5  # calibrated on them
+    assert trained.temperature(5, 1.0) != 1  # calibrated on them
 
 
 def test_generated_alphabets_are_framed_as_the_recipe_wants() -> None:
