@@ -438,8 +438,8 @@ def test_two_people_wait_for_each_other_and_see_nothing_of_each_other(
     second.wait_for_state("stopped")
     first.wait_for_step(before + 3)
     assert len(app.trainings()) == 1
-    # In the queue again, it begins as soon as the first one ends.  Nobody presses at once: while the
-    # event of the first start closes, Gradio takes no second one.
+    # In the queue again, it begins as soon as the first one ends.  Nobody presses at once: while
+    # the event of the first start closes, Gradio takes no second one.
     second.page.wait_for_timeout(2000)
     second.press("Start training")
     second.wait_for_state("waiting")
