@@ -129,11 +129,10 @@ class Sampler:
 
 def _doodles() -> list[Tensor]:
     """The training words' drawings, each (drawings, hands, 28, 28) of uint8."""
-    words = sorted(doodle_strokes())
+    strokes_of = doodle_strokes()
     found = []
-    for place, (word, drawings) in enumerate(
-        doodle_strokes(words=[word for word in words if part_of(word) == "train"]).items()
-    ):
+    for place, word in enumerate(sorted(word for word in strokes_of if part_of(word) == "train")):
+        drawings = strokes_of[word]
         rng = np.random.default_rng(1000 + place)
         hands: list[Callable[..., list[np.ndarray]]]
         hands = [lambda strokes, _: strokes, *[with_other_hand] * (HANDS - 1)]

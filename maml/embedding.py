@@ -188,13 +188,16 @@ class EmbeddingNetwork(MetaNetwork):
         belongs = functional.one_hot(labels).to(support).mT  # (..., ways, n)
         counts = belongs.sum(dim=-1)
         pairs = counts * (counts - 1) / 2
-        expected = (belongs @ self._expected(support)[..., None])[..., 0] / counts
+        expected = self._expected(support, labels)
         cosines = ((belongs @ support).square().sum(dim=-1) - counts) / 2  # summed over the pairs
         return (_EXPECTATION * expected + cosines) / (_EXPECTATION + pairs)
 
-    def _expected(self, vectors: Tensor) -> Tensor:
-        """The cosine to expect between each drawing and others of its class, (...)."""
-        return vectors @ self.likeness_weights[:-1] + self.likeness_weights[-1]
+    def _expected(self, support: Tensor, labels: Tensor) -> Tensor:
+        """The cosine to expect between a class's examples and others of it, by their vectors alone:
+        the mean over the examples, (..., ways)."""
+        each = support @ self.likeness_weights[:-1] + self.likeness_weights[-1]
+        belongs = functional.one_hot(labels).to(support).mT
+        return (belongs @ each[..., None])[..., 0] / belongs.sum(dim=-1)
 
     def set_likeness(self, weights: Tensor) -> None:
         self.likeness_weights.copy_(weights)
@@ -241,8 +244,7 @@ class EmbeddingNetwork(MetaNetwork):
             """(..., ways) -> (..., m)"""
             return values.gather(-1, nearest.indices[..., 0])
 
-        belongs = functional.one_hot(labels).to(support).mT
-        expected = (belongs @ self._expected(support)[..., None])[..., 0] / belongs.sum(dim=1)
+        expected = self._expected(support, labels)
         itself = torch.eye(ways, dtype=torch.bool, device=support.device)
         twin = (prototypes @ prototypes.mT).masked_fill(itself, -1).amax(dim=-1)
         of_classes = self.likeness(support, labels)
