@@ -224,7 +224,8 @@ def joined(parts: Sequence[SketchNet]) -> SketchNet:
     """Networks side by side, as branches of one.
 
     Their first blocks must be the same.  Vectors of the branches get the same mean length, that of
-    their scale and shift.
+    their scale and shift.  Nothing but the head adapts: at the rates that the first branch has
+    learned, scale and shift stand all but still.
     """
     first = parts[0]
     assert all(
@@ -233,12 +234,12 @@ def joined(parts: Sequence[SketchNet]) -> SketchNet:
         for name, tensor in part.state_dict().items()
         if name.startswith("stages.0.")
     )
-    settings = replace(first.settings, branches=len(parts), test_time_views=2)
+    settings = replace(first.settings, branches=len(parts), test_time_views=2, adaptable=0)
     model = build_model(settings, first.inner, torch.Generator())
     assert isinstance(model, SketchNet)
     tensors = dict(model.state_dict())
     for name, tensor in first.state_dict().items():
-        if name.startswith("stages.0.") or tensor.ndim == 0 or name == "log_rates":
+        if name.startswith("stages.0.") or tensor.ndim == 0:
             tensors[name] = tensor
         elif name.startswith("stages."):
             scales = [_length(part) if name.startswith("stages.5.") else 1.0 for part in parts]

@@ -16,7 +16,7 @@ from maml.data.episodes import SupportSet
 from maml.embedding import normalised_means
 from maml.inner_loop import inner_loop
 from maml.learner_file import LearnerState, read_learner, write_learner
-from maml.model import MetaNetwork, require_meta_network
+from maml.model import KnownClasses, MetaNetwork, require_meta_network
 from maml.prediction import Prediction
 
 
@@ -71,7 +71,12 @@ class AdaptedTasks:
     @property
     def nbytes(self) -> int:
         """Bytes of its tensors, with those that answers have left to be used again."""
-        left = [value for value in vars(self).values() if isinstance(value, Tensor)]
+        left: list[Tensor] = []
+        for value in vars(self).values():
+            if isinstance(value, KnownClasses):
+                left += value.tensors
+            elif isinstance(value, Tensor):
+                left.append(value)
         return sum(tensor.nbytes for tensor in (*self.states, *left))
 
     @cached_property
@@ -109,6 +114,8 @@ class AdaptedTasks:
                 for step in range(states)
             ]
             return torch.stack(each)
+        if self.model.can_embed:
+            return self.path_of_embeddings(self.embeddings_by_step(features))
         # Each state of a task is run as a task of its own: one pass instead of many.
         copies = features.repeat(states, *[1] * (features.dim() - 1))
         logits = run_tasks(self.network, self.states, copies, batch_statistics=False)
@@ -134,43 +141,45 @@ class AdaptedTasks:
             return torch.zeros(len(self.features), device=self.features.device)
         return self.model.likeness(self.embeddings(self.features, 0), self.labels).mean(dim=-1)
 
-    @cached_property
-    def support_embeddings(self) -> Tensor:
-        """`embeddings` of the support sets after the last step."""
-        return self.embeddings(self.features, self.steps)
-
     @torch.no_grad()
     def embeddings(self, features: Tensor, step: int) -> Tensor:
         """Unit vectors (tasks, m, dimensions) after `step` steps, of a network that can embed."""
-        assert isinstance(self.network, nn.Sequential)
-        body = self.network[:-1]  # All but the head, whose tensors come last.
+        body = self._body
         tensors = self.path[step][: len(list(body.parameters()))]
         return run_tasks(body, tensors, features, batch_statistics=False)
 
     @torch.no_grad()
     def embeddings_by_step(self, features: Tensor) -> Tensor:
-        """`embeddings` after each step, (steps + 1, tasks, m, dimensions), step 0 first."""
-        assert isinstance(self.network, nn.Sequential)
-        body, states = self.network[:-1], self.steps + 1
+        """`embeddings` after each step, (steps + 1, tasks, m, dimensions), step 0 first; once only,
+        (1, tasks, m, dimensions), where nothing adapts but the head."""
+        tensors = self.states[: len(list(self._body.parameters()))]
+        states = self.steps + 1 if tensors else 1
         copies = features.repeat(states, *[1] * (features.dim() - 1))
-        tensors = self.states[: len(list(body.parameters()))]
-        vectors = run_tasks(body, tensors, copies, batch_statistics=False)
+        vectors = run_tasks(self._body, tensors, copies, batch_statistics=False)
         return vectors.unflatten(0, (states, -1))
 
     @torch.no_grad()
     def path_of_embeddings(self, vectors: Tensor) -> Tensor:
         """`path_of_features` of what `embeddings_by_step` gave, (steps + 1, tasks, m, ways)."""
         assert isinstance(self.network, nn.Sequential)
-        head = self.network[-1:]
+        head, states = self.network[-1:], self.steps + 1
         tensors = self.states[-len(list(head.parameters())) :]
-        logits = run_tasks(head, tensors, vectors.flatten(0, 1), batch_statistics=False)
-        probabilities = (logits / self._temperatures(len(vectors))).softmax(dim=-1)
-        return probabilities.unflatten(0, vectors.shape[:2])
+        copies = vectors.expand(states, -1, -1, -1).flatten(0, 1)
+        logits = run_tasks(head, tensors, copies, batch_statistics=False)
+        return (logits / self._temperatures(states)).softmax(dim=-1).unflatten(0, (states, -1))
+
+    @property
+    def _body(self) -> nn.Sequential:
+        """All but the head, whose tensors come last."""
+        assert isinstance(self.network, nn.Sequential)
+        return self.network[:-1]
 
     @cached_property
-    def support_embeddings_by_step(self) -> Tensor:
-        """`embeddings_by_step` of the support sets."""
-        return self.embeddings_by_step(self.features)
+    @torch.no_grad()
+    def known_by_step(self) -> KnownClasses:
+        """What the support sets tell, (steps + 1, tasks, ...) or, where nothing adapts but the
+        head, (1, tasks, ...)."""
+        return self.model.known_classes(self.embeddings_by_step(self.features), self.labels)
 
     @torch.no_grad()
     def nearest_prototypes(self, features: Tensor) -> Tensor:
@@ -340,9 +349,8 @@ class AdaptedLearner:
         tasks, states = self._tasks, self.steps + 1
         queries = tasks.embeddings_by_step(features[None])
         path = tasks.path_of_embeddings(queries)[:states, 0]
-        support = tasks.support_embeddings_by_step[:states, 0]
-        terms = self.model.unknown_terms(queries[:states, 0], support, tasks.labels[0])
-        return path, self.model.unknown_score(terms)
+        terms = self.model.unknown_terms(queries, tasks.known_by_step)[:states, 0]
+        return path, self.model.unknown_score(terms).expand(states, -1)
 
     @torch.no_grad()
     def unknown_of_features(self, features: Tensor) -> Tensor:
@@ -355,12 +363,9 @@ class AdaptedLearner:
     def unknown_terms_of_features(self, features: Tensor) -> Tensor:
         """`MetaNetwork.unknown_terms` (m, terms) for queries (m, ...)."""
         tasks = self._tasks
-        queries = tasks.embeddings(features[None], self.steps)[0]
-        if self.steps == tasks.steps:
-            support = tasks.support_embeddings[0]
-        else:
-            support = tasks.embeddings(tasks.features, self.steps)[0]
-        return self.model.unknown_terms(queries, support, tasks.labels[0])
+        known = tasks.known_by_step
+        queries = tasks.embeddings(features[None], self.steps)
+        return self.model.unknown_terms(queries, known[min(self.steps, len(known) - 1)])[0]
 
     def state_dict(self) -> dict[str, Tensor]:
         """The adapted tensors of the task network, for safetensors.

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from maml.batched import CosineHead, UnitLength, run_tasks
 from maml.config import InnerLoop, NetworkSettings
-from maml.model import MetaNetwork
+from maml.model import KnownClasses, MetaNetwork
 
 _Likeness = TypeVar("_Likeness", float, Tensor, float | Tensor)
 TEMPERATURE_TERMS = 5
@@ -185,10 +185,12 @@ class EmbeddingNetwork(MetaNetwork):
         """See `MetaNetwork.likeness`: what the vectors lead one to expect, moved towards the mean
         cosine of the class's pairs of examples.  The expectation counts for as much as
         `_EXPECTATION` pairs."""
+        return self._likeness(support, labels, self._expected(support, labels))
+
+    def _likeness(self, support: Tensor, labels: Tensor, expected: Tensor) -> Tensor:
         belongs = functional.one_hot(labels).to(support).mT  # (..., ways, n)
         counts = belongs.sum(dim=-1)
         pairs = counts * (counts - 1) / 2
-        expected = self._expected(support, labels)
         cosines = ((belongs @ support).square().sum(dim=-1) - counts) / 2  # summed over the pairs
         return (_EXPECTATION * expected + cosines) / (_EXPECTATION + pairs)
 
@@ -221,7 +223,15 @@ class EmbeddingNetwork(MetaNetwork):
     def unknown_score(self, terms: Tensor) -> Tensor:
         return (terms @ self.unknown_weights).sigmoid()
 
-    def unknown_terms(self, queries: Tensor, support: Tensor, labels: Tensor) -> Tensor:
+    def known_classes(self, support: Tensor, labels: Tensor) -> KnownClasses:
+        prototypes = normalised_means(support, labels)
+        itself = torch.eye(prototypes.shape[-2], dtype=torch.bool, device=support.device)
+        twin = (prototypes @ prototypes.mT).masked_fill(itself, -1).amax(dim=-1)
+        expected = self._expected(support, labels)
+        likeness = self._likeness(support, labels, expected)
+        return KnownClasses(support, prototypes, likeness, expected, twin)
+
+    def unknown_terms(self, queries: Tensor, known: KnownClasses) -> Tensor:
         """The inputs of the "none of these" score, see `MetaNetwork.unknown_terms`.
 
         Returns:
@@ -232,26 +242,21 @@ class EmbeddingNetwork(MetaNetwork):
             prototype, likeness times log mean shots, and cosine times likeness; last the mean
             likeness of all classes.
         """
-        prototypes = normalised_means(support, labels)
-        nearest = (queries @ prototypes.mT).topk(2, dim=-1)
+        ways = known.prototypes.shape[-2]
+        shots = math.log(known.examples.shape[-2] / ways)
+        nearest = (queries @ known.prototypes.mT).topk(2, dim=-1)
         best, lead = nearest.values[..., 0], nearest.values[..., 0] - nearest.values[..., 1]
-        example = (queries @ support.mT).amax(dim=-1)
-        ways = prototypes.shape[-2]
-        shots = math.log(labels.shape[-1] / ways)
+        example = (queries @ known.examples.mT).amax(dim=-1)
         one = torch.ones_like(best)
 
         def of_nearest(values: Tensor) -> Tensor:
             """(..., ways) -> (..., m)"""
             return values.gather(-1, nearest.indices[..., 0])
 
-        expected = self._expected(support, labels)
-        itself = torch.eye(ways, dtype=torch.bool, device=support.device)
-        twin = (prototypes @ prototypes.mT).masked_fill(itself, -1).amax(dim=-1)
-        of_classes = self.likeness(support, labels)
-        likeness = of_nearest(of_classes)
+        likeness = of_nearest(known.likeness)
         terms = [
             one, best, example, lead, one * math.log(ways), one * shots, best * shots,
-            of_nearest(expected), likeness, of_nearest(twin), likeness * shots, best * likeness,
-            one * of_classes.mean(dim=-1, keepdim=True),
+            of_nearest(known.expected), likeness, of_nearest(known.twin), likeness * shots,
+            best * likeness, one * known.likeness.mean(dim=-1, keepdim=True),
         ]  # fmt: skip
         return torch.stack(terms, dim=-1)

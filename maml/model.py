@@ -13,6 +13,7 @@ A network gives the inner loop four things: a fixed part (`stem`), a part that a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -23,6 +24,37 @@ from maml.config import Framing, InnerLoop, NetworkSettings
 from maml.data.episodes import as_ink_batch
 
 Normalisation = Literal["batch", "frozen"]
+
+
+@dataclass(frozen=True, eq=False)
+class KnownClasses:
+    """What a support set tells of its classes, whatever the query.
+
+    Args:
+        examples: unit vectors of the support set, (..., n, dimensions).
+        prototypes: normalised class means, (..., ways, dimensions).
+        likeness: of each class, (..., ways), see `MetaNetwork.likeness`.
+        expected: the likeness that the vectors alone lead one to expect, (..., ways).
+        twin: each prototype's largest cosine to another prototype, (..., ways).
+    """
+
+    examples: Tensor
+    prototypes: Tensor
+    likeness: Tensor
+    expected: Tensor
+    twin: Tensor
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, place: int) -> KnownClasses:
+        """Those at a place of the first dimension."""
+        return KnownClasses(*(tensor[place] for tensor in self.tensors))
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of them, in the order of the arguments."""
+        return [getattr(self, one.name) for one in fields(self)]
 
 
 class MetaNetwork(nn.Module):
@@ -210,13 +242,24 @@ class MetaNetwork(nn.Module):
         """
         raise self._no_embedding()
 
-    def unknown_terms(self, queries: Tensor, support: Tensor, labels: Tensor) -> Tensor:
+    def known_classes(self, support: Tensor, labels: Tensor) -> KnownClasses:
+        """What the "none of these" score needs of a support set.
+
+        Args:
+            support: adapted unit vectors of the support set, (..., n, dimensions).
+            labels: int64 (n,) or (..., n), every class present.
+
+        Raises:
+            TypeError: if the network cannot embed.
+        """
+        raise self._no_embedding()
+
+    def unknown_terms(self, queries: Tensor, known: KnownClasses) -> Tensor:
         """The inputs of the "none of these" score.
 
         Args:
             queries: adapted unit vectors (..., m, dimensions).
-            support: those of the support set (..., n, dimensions).
-            labels: int64 (n,), every class present.
+            known: `known_classes` of the support set, of as many leading dimensions.
 
         Returns:
             (..., m, terms).

@@ -231,11 +231,14 @@ def test_unknown_terms_by_hand() -> None:
     wanted += [0, likeness, between, likeness * shots, near * likeness, likeness / 2]
     model = sketch(2)
     model.likeness_weights = torch.zeros(4)
-    found = model.unknown_terms(query, support, labels)
+    found = model.unknown_terms(query, model.known_classes(support, labels))
     torch.testing.assert_close(found, torch.tensor([wanted], dtype=torch.float32))
     # Queries on their own, and several tasks at once, have the same terms.
     torch.testing.assert_close(
-        model.unknown_terms(query.expand(2, 1, 3), support.expand(2, 3, 3), labels),
+        model.unknown_terms(
+            query.expand(2, 1, 3),
+            model.known_classes(support.expand(2, 3, 3), labels.expand(2, 3)),
+        ),
         found.expand(2, 1, 13),
     )
 
@@ -246,9 +249,8 @@ def test_terms_that_are_the_tasks_do_not_look_at_the_query() -> None:
     near = support[:1] + 0.01 * torch.randn(2, 3, generator=generator)
     model = sketch(2)
     model.likeness_weights = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    terms = model.unknown_terms(
-        functional.normalize(near, dim=-1), support, torch.arange(3).repeat(2)
-    )
+    known = model.known_classes(support, torch.arange(3).repeat(2))
+    terms = model.unknown_terms(functional.normalize(near, dim=-1), known)
     same = [place for place in range(UNKNOWN_TERMS) if terms[0, place] == terms[1, place]]
     assert same == list(UNKNOWN_TASK_TERMS)
 
