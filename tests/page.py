@@ -32,6 +32,15 @@ STILL = "document.getAnimations().every((one) => one.playState !== 'running')"
 
 VISITS = 8
 """After so many a profile gets a new page: the process of an old one has grown."""
+PATIENCE_MS = 90_000
+"""How long a page may take, on a machine that does other work at the same time."""
+
+
+def new_profile(browser: Any, **settings: Any) -> Any:
+    """A profile of the browser that keeps nothing of any other."""
+    context = browser.new_context(**{"locale": "en-GB", **settings})
+    context.set_default_timeout(PATIENCE_MS)
+    return context
 
 
 class Profiles:
@@ -52,7 +61,7 @@ class Profiles:
         key = json.dumps(settings, sort_keys=True)
         free = self._free.setdefault(key, [])
         if not free:
-            context = self._browser.new_context(**{"locale": "en-GB", **settings})
+            context = new_profile(self._browser, **settings)
             self._keys[context] = key
             free.append(context.new_page())
         page = free.pop()
@@ -184,7 +193,6 @@ class Visitor:
             """start => { const text = document.querySelector('#answer')?.textContent.trim() ?? '';
             return text.startsWith(start) && /[0-9] ?%/.test(text); }""",
             arg=start,
-            timeout=10000,
         )
         return self.answer()
 

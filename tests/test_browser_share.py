@@ -23,6 +23,7 @@ from page import (
     Strokes,
     Visitor,
     drop_picture,
+    new_profile,
     real_people,
     teach_cross_and_cup,
 )
@@ -314,7 +315,7 @@ def test_twenty_tabs_of_one_browser_work(visitors: MakeVisitor) -> None:
 
 
 def test_the_page_asks_nobody_else_and_keeps_to_its_policy(browser: Any, app_url: str) -> None:
-    with browser.new_context(locale="en-GB") as context:
+    with new_profile(browser) as context:
         visitor = Visitor(context.new_page())
         page = visitor.page
         asked: set[str] = set()

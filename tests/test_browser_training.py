@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page import CUP_AGAIN, Profiles, Visitor, teach_cross_and_cup
+from page import CUP_AGAIN, Profiles, Visitor, new_profile, teach_cross_and_cup
 from playwright.sync_api import Error
 from test_hub import TOKEN, Hub, running_hub
 
@@ -194,7 +194,7 @@ def own_trainer(browser: Any) -> Iterator[Any]:
     made: list[Trainer] = []
 
     def make(url: str) -> Trainer:
-        made.append(Trainer(browser.new_context(locale="en-GB", **ROOM).new_page(), url))
+        made.append(Trainer(new_profile(browser, **ROOM).new_page(), url))
         return made[-1]
 
     yield make
@@ -438,9 +438,7 @@ def test_two_people_wait_for_each_other_and_see_nothing_of_each_other(
     second.wait_for_state("stopped")
     first.wait_for_step(before + 3)
     assert len(app.trainings()) == 1
-    # In the queue again, it begins as soon as the first one ends.  Nobody presses at once: while
-    # the event of the first start closes, Gradio takes no second one.
-    second.page.wait_for_timeout(2000)
+    # In the queue again, it begins as soon as the first one ends.
     second.press("Start training")
     second.wait_for_state("waiting")
     first.press("Stop training")

@@ -36,6 +36,8 @@ _CURVE_SECONDS = 1.0
 """Between two updates of curves and solved tasks."""
 _UNWATCHED_SECONDS = 1.0
 """Between two updates of a board that nobody sees."""
+_LINGER_SECONDS = 3.0
+"""How long a watch goes on after the end of a training."""
 _DEFAULTS = ServerSettings()
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -240,11 +242,22 @@ def build_train_tab(
             if ended or training is None:
                 if training is not None and training.without_data:
                     sources.download_failed(training.job.source)
+                linger(page, this)
                 return
             if training.state in ("waiting", "preparing", "paused"):
                 training.wait(_UPDATE_SECONDS)
             else:
                 time.sleep(_UPDATE_SECONDS)
+
+    def linger(page: Page, this: int) -> None:
+        """Let the next watch begin before this one ends.
+
+        With its last event a page's stream of messages closes, and Gradio drops whatever was
+        pressed at that moment; so "Start" soon after an end would often be lost.
+        """
+        end = time.monotonic() + _LINGER_SECONDS
+        while page.watch == this and time.monotonic() < end:
+            time.sleep(_UPDATE_SECONDS)
 
     def on_arrive(
         arrival: Arrival, language: Language, request: gr.Request
