@@ -172,7 +172,9 @@ class AdaptedTasks:
     def _body(self) -> nn.Sequential:
         """All but the head, whose tensors come last."""
         assert isinstance(self.network, nn.Sequential)
-        return self.network[:-1]
+        body = self.network[:-1]
+        assert isinstance(body, nn.Sequential)
+        return body
 
     @cached_property
     @torch.no_grad()

@@ -10,6 +10,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from apps import quiet_app
@@ -93,7 +94,7 @@ def test_one_address_gets_half_of_the_places(url: str) -> None:
     pages = [Page(url, f"greedy-{k}", "203.0.113.5") for k in range(9)]
     for place, page in enumerate(pages[:-1]):
         page.start()
-        wait_until(lambda page=page: page.token, 60)
+        wait_until(partial(getattr, page, "token"), 60)
         for open_page in pages[: place + 1]:  # A silent one would lose its place to the next.
             open_page.speak()
     pages[-1].start()
