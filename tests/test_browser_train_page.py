@@ -157,7 +157,7 @@ def fill(page: Any, **values: str) -> None:
 
 
 def in_state(page: Any, state: str) -> None:
-    page.wait_for_selector(f".maml-training[data-state={state}]", timeout=120_000)
+    page.wait_for_selector(f".maml-training[data-state={state}]", timeout=240_000)
 
 
 def test_a_lecture_hall_compares_two_algorithms_and_sees_every_curve(open_page: Any) -> None:
@@ -176,7 +176,7 @@ def test_a_lecture_hall_compares_two_algorithms_and_sees_every_curve(open_page: 
     page.get_by_role("button", name="Start training", exact=True).click()
     page.get_by_text("then 1 more").wait_for(timeout=60_000)
     legend = page.locator(".maml-training .runs li")
-    legend.filter(has_text="Run 2: See it learn, Prototypes").wait_for(timeout=120_000)
+    legend.filter(has_text="Run 2: See it learn, Prototypes").wait_for(timeout=240_000)
     legend.filter(has_text="Run 1: See it learn, ANIL").wait_for()
     in_state(page, "finished")
     page.wait_for_function("() => /starting point it learns/.test(window.captions.at(-1))")

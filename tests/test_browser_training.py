@@ -24,7 +24,7 @@ from benchmarks.browser import free_port, start_app, stop_app
 from maml.checkpoint import load_pretrained
 from maml.sessions.worker import PROCESS_NAME
 
-GRACE = 8
+GRACE = 15
 """Seconds that the app under test lets a training go on without its visitor."""
 
 
@@ -138,7 +138,7 @@ class Trainer:
             timeout=240_000,
         )
 
-    def wait_for_state(self, state: str, seconds: float = 60) -> None:
+    def wait_for_state(self, state: str, seconds: float = 120) -> None:
         self.page.wait_for_selector(
             f".maml-training[data-state={state}]", timeout=1000 * seconds, state="attached"
         )
@@ -157,7 +157,7 @@ class Trainer:
         return len((line.get_attribute("points") or "").split())
 
     def download(self, name: str) -> bytes:
-        with self.page.expect_download(timeout=30_000) as waiting:
+        with self.page.expect_download() as waiting:
             self.press(name)
         return Path(waiting.value.path()).read_bytes()
 
