@@ -144,15 +144,14 @@ class AdaptedTasks:
     @torch.no_grad()
     def embeddings(self, features: Tensor, step: int) -> Tensor:
         """Unit vectors (tasks, m, dimensions) after `step` steps, of a network that can embed."""
-        body = self._body
-        tensors = self.path[step][: len(list(body.parameters()))]
-        return run_tasks(body, tensors, features, batch_statistics=False)
+        tensors = self.path[step][: self._of_body]
+        return run_tasks(self._body, tensors, features, batch_statistics=False)
 
     @torch.no_grad()
     def embeddings_by_step(self, features: Tensor) -> Tensor:
         """`embeddings` after each step, (steps + 1, tasks, m, dimensions), step 0 first; once only,
         (1, tasks, m, dimensions), where nothing adapts but the head."""
-        tensors = self.states[: len(list(self._body.parameters()))]
+        tensors = self.states[: self._of_body]
         states = self.steps + 1 if tensors else 1
         copies = features.repeat(states, *[1] * (features.dim() - 1))
         vectors = run_tasks(self._body, tensors, copies, batch_statistics=False)
@@ -162,19 +161,22 @@ class AdaptedTasks:
     def path_of_embeddings(self, vectors: Tensor) -> Tensor:
         """`path_of_features` of what `embeddings_by_step` gave, (steps + 1, tasks, m, ways)."""
         assert isinstance(self.network, nn.Sequential)
-        head, states = self.network[-1:], self.steps + 1
-        tensors = self.states[-len(list(head.parameters())) :]
+        states = self.steps + 1
         copies = vectors.expand(states, -1, -1, -1).flatten(0, 1)
+        head, tensors = self.network[-1], self.states[self._of_body :]
         logits = run_tasks(head, tensors, copies, batch_statistics=False)
         return (logits / self._temperatures(states)).softmax(dim=-1).unflatten(0, (states, -1))
 
-    @property
-    def _body(self) -> nn.Sequential:
+    @cached_property
+    def _body(self) -> nn.Module:
         """All but the head, whose tensors come last."""
         assert isinstance(self.network, nn.Sequential)
-        body = self.network[:-1]
-        assert isinstance(body, nn.Sequential)
-        return body
+        return self.network[:-1]
+
+    @cached_property
+    def _of_body(self) -> int:
+        """How many of the tensors are the body's."""
+        return len(list(self._body.parameters()))
 
     @cached_property
     @torch.no_grad()

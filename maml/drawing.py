@@ -280,8 +280,14 @@ def _fit(ink: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _with_pen(lines: NDArray[np.bool_], width: float) -> NDArray[np.float32]:
     """Draw one-pixel lines on the large canvas with a pen of that width, then shrink to ink."""
-    distance = ndimage.distance_transform_edt(~lines)
-    inked = np.clip(width / 2 * _OVERSAMPLING + 0.5 - distance, 0, 1)
+    reach = width / 2 * _OVERSAMPLING + 0.5
+    # Farther from the lines than that there is no ink, and distances need not be known.
+    near = tuple(
+        slice(max(0, inked[0] - math.ceil(reach)), inked[-1] + math.ceil(reach) + 1)
+        for inked in (np.flatnonzero(lines.any(axis=axis)) for axis in (1, 0))
+    )
+    inked = np.zeros(lines.shape)
+    inked[near] = np.clip(reach - ndimage.distance_transform_edt(~lines[near]), 0, 1)
     small = inked.reshape(INK_SIZE, _OVERSAMPLING, INK_SIZE, _OVERSAMPLING).mean(axis=(1, 3))
     return small.astype(np.float32)
 

@@ -99,7 +99,7 @@ class Visitor:
         self.page = page
         self.touch = touch
         self.errors: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
+        page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
         page.on(
             "console",
             lambda message: (

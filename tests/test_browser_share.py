@@ -3,6 +3,7 @@ endpoint for programs; and who sees what."""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import re
 import subprocess
 import sys
 import urllib.request
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from page import (
     real_people,
     teach_cross_and_cup,
 )
+from PIL import Image, ImageDraw
 
 from benchmarks.browser import ROOT
 
@@ -148,6 +151,30 @@ def test_what_fits_into_no_link_is_offered_as_a_file(visitors: MakeVisitor, tmp_
     with visitor.page.expect_download() as started:
         dialog.get_by_role("button", name="Save set").click()
     assert started.value.suggested_filename == "symbols.maml.json"
+
+
+def test_many_pictures_are_read_one_question_after_another(
+    visitors: MakeVisitor, tmp_path: Path
+) -> None:
+    """And all of them are on the map in the end."""
+    visitor = visitors()
+    symbols = []
+    for name, across in (("Upright", False), ("Level", True)):
+        examples = []
+        for place in range(13):
+            picture = Image.new("L", (40, 40), 255)
+            ImageDraw.Draw(picture).line((8 + place, 5, 8 + place, 35), width=4)
+            data = BytesIO()
+            (picture.transpose(Image.Transpose.ROTATE_90) if across else picture).save(data, "PNG")
+            code = base64.b64encode(data.getvalue()).decode()
+            examples.append({"picture": "data:image/png;base64," + code})
+        symbols.append({"name": name, "examples": examples})
+    query = [[[500, 100], [500, 900]]]
+    saved = {"version": 1, "steps": 5, "symbols": symbols, "query": query}
+    (tmp_path / "many.json").write_text(json.dumps(saved))
+    visitor.page.set_input_files("input[type=file][aria-label='Open set']", tmp_path / "many.json")
+    visitor.wait_for_answer("Upright")
+    visitor.page.wait_for_function("document.querySelectorAll('.map circle').length === 26 + 1")
 
 
 def test_a_broken_link_is_refused_in_one_line(visitors: MakeVisitor) -> None:

@@ -82,7 +82,7 @@ class Trainer:
         self.page = page
         self.context = page.context
         self.errors: list[str] = []
-        self.page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
+        self.page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
         self.open(url)
 
     def open(self, url: str) -> None:
@@ -97,7 +97,7 @@ class Trainer:
         url = self.page.url
         self.page.close()
         self.page = self.context.new_page()
-        self.page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
+        self.page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
         self.open(url)
 
     def tab(self, name: str) -> None:

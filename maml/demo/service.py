@@ -53,6 +53,8 @@ _PATIENCE_SECONDS = 2.0
 """A question that has not been begun by then is refused: its page asks again."""
 _SMALL_QUESTION = 65_536
 """Bytes of a question that is read among the quick ones."""
+_NEW_DRAWINGS = 2
+"""So few of a question are embedded along with those of others; a stroke makes one new drawing."""
 _SLOW_WORKERS = 2
 _TOGETHER = 16
 """Most questions that are answered together: with more, the first one would wait too long."""
@@ -194,7 +196,7 @@ class DrawService:
         )
 
     def _answer_together(self, waiting: list[_Asked]) -> None:
-        """Answer several pages; their queries are embedded in one pass."""
+        """Answer several pages; what they have newly drawn is embedded in one pass."""
         begun = [asked for asked in waiting if asked.news.set_running_or_notify_cancel()]
         read = []
         drawn = []
@@ -205,15 +207,16 @@ class DrawService:
                 visitor, document, model = self._read(asked.body)
                 visitor.newest = max(visitor.newest, document.revision)
                 read.append((asked, visitor, document, model))
-                if document.query is not None:
+                unseen = visitor.session.unseen(model, document.drawings)
+                for drawing in unseen if len(unseen) <= _NEW_DRAWINGS else ():
                     with suppress(Refusal):  # of a picture without ink: `answer` says so
-                        visitor.session.ink(model, document.query)
-                        drawn.append((visitor, document.revision, document.query, model))
-        queries: dict[MetaNetwork, list[tuple[DrawSession, Drawing]]] = {}
-        for visitor, revision, query, model in drawn:
+                        visitor.session.ink(model, drawing)
+                        drawn.append((visitor, document.revision, drawing, model))
+        new: dict[MetaNetwork, list[tuple[DrawSession, Drawing]]] = {}
+        for visitor, revision, drawing, model in drawn:
             if revision >= visitor.newest:
-                queries.setdefault(model, []).append((visitor.session, query))
-        for model, drawings in queries.items():
+                new.setdefault(model, []).append((visitor.session, drawing))
+        for model, drawings in new.items():
             if len(drawings) > 1:
                 with self._one_at_a_time:
                     see_together(model, drawings)

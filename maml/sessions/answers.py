@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -109,17 +109,17 @@ def answer(
         # A map of answers that are all alike would show the noise of rounding.
         mapped = steps > 0 and all(math.isfinite(one.loss) for one in learner.trajectory)
         if mapped and document.wants_map:
-            news["map"] = _places(session.map(learner, symbols).places)
+            news["map"] = _rounded(session.map(learner, symbols).places, 3)
         if query is not None:
             features = session.features(model, [query])
             path, unknown_path = (one[:, 0] for one in learner.answers_by_step(features))
-            news["path"] = [_rounded(row) for row in path.tolist()]
+            news["path"] = _rounded(path, 4)
             said = said_of(learner, path, unknown_path, symbols)
             if said is None:
                 problems.append({"code": "no_finite_answer"})
             else:
                 if mapped:
-                    news["query_places"] = _places(session.map(learner, symbols).place(path))
+                    news["query_places"] = _rounded(session.map(learner, symbols).place(path), 3)
                 news |= {
                     **said,
                     "probabilities": news["path"][-1],
@@ -151,7 +151,7 @@ def said_of(
     leader = symbols[int(path[-1].argmax())].id if learner.steps else None
     return {
         # Digits enough to tell the later steps apart: most is done after the first.
-        "shares_path": [[_finite(one, 6) for one in row] for row in shares.tolist()],
+        "shares_path": _rounded(shares, 6),
         "leader": leader,
         "winner": None if int(shares[-1].argmax()) == len(symbols) else leader,
     }
@@ -212,15 +212,15 @@ def adapt_and_classify(
         "answers": [
             {
                 "name": winner,
-                "shares": _rounded(shares),
-                "probabilities": _rounded(probabilities),
-                "unknown": _finite(unknown, 4),
+                "shares": shares,
+                "probabilities": probabilities,
+                "unknown": unknown,
             }
             for winner, shares, probabilities, unknown in zip(
                 prediction.winners,
-                prediction.shares.tolist(),
-                prediction.probabilities.tolist(),
-                prediction.unknown.tolist(),
+                _rounded(prediction.shares, 4),
+                _rounded(prediction.probabilities, 4),
+                _rounded(prediction.unknown, 4),
                 strict=True,
             )
         ],
@@ -278,13 +278,12 @@ def trajectory_of(learner: AdaptedLearner) -> list[dict[str, float | None]]:
     ]
 
 
-def _places(places: Tensor) -> list[Any]:
-    rounded: list[Any] = (places * 1000).round().div(1000).tolist()
-    return rounded
-
-
-def _rounded(row: Iterable[float]) -> list[float | None]:
-    return [_finite(value, 4) for value in row]
+def _rounded(values: Tensor, digits: int) -> list[Any]:
+    """Lists of plain numbers; None stands for those that are not finite."""
+    exact = values.double().numpy().round(digits)
+    plain = exact.astype(object)
+    plain[~np.isfinite(exact)] = None
+    return list(plain.tolist())
 
 
 def _finite(value: float, digits: int) -> float | None:

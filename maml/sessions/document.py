@@ -185,6 +185,12 @@ class Document:
     unseen: tuple[tuple[int, int], ...] = ()
     wants_map: bool = False
 
+    @property
+    def drawings(self) -> list[Drawing]:
+        """All drawings: the examples, symbol by symbol, and the query."""
+        examples = [drawing for symbol in self.symbols for drawing in symbol.drawings]
+        return examples if self.query is None else [*examples, self.query]
+
 
 # ---- checking ----------------------------------------------------------------------------------
 

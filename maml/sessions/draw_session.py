@@ -112,13 +112,18 @@ class DrawSession:
             raise Refusal(**ink)
         return ink
 
+    def unseen(self, model: MetaNetwork, drawings: Sequence[Drawing]) -> list[Drawing]:
+        """Those that the network has not seen yet, each once."""
+        new = {one.key: one for one in drawings if (model, one.key) not in self.seen}
+        return list(new.values())
+
     @torch.no_grad()
     def features(self, model: MetaNetwork, drawings: Sequence[Drawing]) -> Tensor:
         """`model.features` (n, ...) of drawings that have ink, each computed once."""
-        new = {one.key: one for one in drawings if (model, one.key) not in self.seen}
+        new = self.unseen(model, drawings)
         if new:
-            made = _features(model, [self.ink(model, one) for one in new.values()])
-            self.seen |= {(model, key): one for key, one in zip(new, made, strict=True)}
+            made = _features(model, [self.ink(model, one) for one in new])
+            self.seen |= {(model, one.key): seen for one, seen in zip(new, made, strict=True)}
         for one in drawings:
             self.seen.move_to_end((model, one.key))
         features = torch.stack([self.seen[model, one.key] for one in drawings])
@@ -211,7 +216,7 @@ def see_together(model: MetaNetwork, asked: Sequence[tuple[DrawSession, Drawing]
         model: the network that all of them ask.
         asked: visitors' sessions, each with a drawing that has ink.
     """
-    new = [(session, one) for session, one in asked if (model, one.key) not in session.seen]
+    new = [(session, one) for session, one in asked if session.unseen(model, [one])]
     if new:
         made = _features(model, [session.ink(model, one) for session, one in new])
         for (session, one), features in zip(new, made, strict=True):
