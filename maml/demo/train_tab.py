@@ -214,6 +214,8 @@ def build_train_tab(
         this = page.watch
         try:
             yield from _updates(session, page, this)
+            # Gradio repeats the last update at the end, when the next watch may have begun.
+            yield {pulse: gr.skip()}
         finally:
             if page.watch == this:
                 page.attached = False
