@@ -249,6 +249,9 @@ class MetaNetwork(nn.Module):
             support: adapted unit vectors of the support set, (..., n, dimensions).
             labels: int64 (n,) or (..., n), every class present.
 
+        Returns:
+            What is the same for every query.
+
         Raises:
             TypeError: if the network cannot embed.
         """
