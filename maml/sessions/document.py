@@ -188,8 +188,12 @@ class Document:
     @property
     def drawings(self) -> list[Drawing]:
         """All drawings: the examples, symbol by symbol, and the query."""
-        examples = [drawing for symbol in self.symbols for drawing in symbol.drawings]
-        return examples if self.query is None else [*examples, self.query]
+        return drawings_of(self.symbols) + ([] if self.query is None else [self.query])
+
+
+def drawings_of(symbols: Sequence[Symbol]) -> list[Drawing]:
+    """The drawings of all symbols, symbol by symbol."""
+    return [drawing for symbol in symbols for drawing in symbol.drawings]
 
 
 # ---- checking ----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from maml.config import Framing
 from maml.data.episodes import as_ink_batch
 from maml.drawing import INK_SIZE
 from maml.model import MetaNetwork
-from maml.sessions.document import Document, Drawing, Symbol
+from maml.sessions.document import Document, Drawing, Symbol, drawings_of
 from maml.sessions.drawing_map import DrawingMap
 from maml.sessions.refusal import Refusal
 
@@ -221,11 +221,6 @@ def see_together(model: MetaNetwork, asked: Sequence[tuple[DrawSession, Drawing]
         made = _features(model, [session.ink(model, one) for session, one in new])
         for (session, one), features in zip(new, made, strict=True):
             session.seen[model, one.key] = features
-
-
-def drawings_of(symbols: Sequence[Symbol]) -> list[Drawing]:
-    """The drawings of all symbols, symbol by symbol."""
-    return [drawing for symbol in symbols for drawing in symbol.drawings]
 
 
 def adapt_symbols(

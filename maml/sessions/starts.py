@@ -15,14 +15,13 @@ from maml.data.episodes import as_ink_batch
 from maml.model import MetaNetwork
 from maml.networks import build_model
 from maml.sessions.answers import said_of, trajectory_of
-from maml.sessions.document import Document, Drawing
+from maml.sessions.document import Document, Drawing, drawings_of
 from maml.sessions.draw_session import (
     ANY_INK,
     FREELY,
     DrawSession,
     InkBudget,
     adapt_symbols,
-    drawings_of,
 )
 from maml.sessions.refusal import Refusal
 
