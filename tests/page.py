@@ -43,6 +43,11 @@ def new_profile(browser: Any, **settings: Any) -> Any:
     return context
 
 
+def note_errors(page: Any, errors: list[str]) -> None:
+    """Add what a page's scripts raise to the errors, with the place it comes from."""
+    page.on("pageerror", lambda error: errors.append(f"{error}\n{error.stack}"))
+
+
 class Profiles:
     """Browser profiles of an app's visitors, emptied and used again.
 
@@ -99,7 +104,7 @@ class Visitor:
         self.page = page
         self.touch = touch
         self.errors: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
+        note_errors(page, self.errors)
         page.on(
             "console",
             lambda message: (

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page import CUP_AGAIN, Profiles, Visitor, new_profile, teach_cross_and_cup
+from page import CUP_AGAIN, Profiles, Visitor, new_profile, note_errors, teach_cross_and_cup
 from playwright.sync_api import Error
 from test_hub import TOKEN, Hub, running_hub
 
@@ -82,7 +82,7 @@ class Trainer:
         self.page = page
         self.context = page.context
         self.errors: list[str] = []
-        self.page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
+        note_errors(self.page, self.errors)
         self.open(url)
 
     def open(self, url: str) -> None:
@@ -97,7 +97,7 @@ class Trainer:
         url = self.page.url
         self.page.close()
         self.page = self.context.new_page()
-        self.page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
+        note_errors(self.page, self.errors)
         self.open(url)
 
     def tab(self, name: str) -> None:
