@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
 
-from benchmarks.branches import joined, loaded
+from benchmarks.branches import joined, loaded, whitened
 from maml import load_omniglot, load_pretrained, load_quickdraw, meta_train
 from maml.config import EpisodeShape, MetaTraining, Recipe
 from maml.data.characters import CharacterSet
@@ -115,8 +115,11 @@ def _outer_loop(training: MetaTraining, outer: int) -> MetaTraining:
     )
 
 
-def choices(parts: Sequence[SketchNet]) -> Iterator[tuple[str, SketchNet]]:
-    """Each branch, each pair and all of them, with two views; and all with one or three."""
+def choices(
+    parts: Sequence[SketchNet], learned: Iterable[CharacterSet]
+) -> Iterator[tuple[str, SketchNet]]:
+    """Each branch, each pair and all of them, with two views; all with one or three; all of them
+    whitened by what they have learned.  The others are not."""
     names = [f"branch {place + 1}" for place in range(len(parts))]
     for count in sorted({1, 2, len(parts)}):
         for chosen in itertools.combinations(range(len(parts)), count):
@@ -125,6 +128,7 @@ def choices(parts: Sequence[SketchNet]) -> Iterator[tuple[str, SketchNet]]:
         model = joined(parts)
         model.settings = replace(model.settings, test_time_views=views)
         yield f"all, test-time views: {views}", model
+    yield "all, whitened", whitened(joined(parts), learned)
 
 
 def _print_row(
@@ -160,13 +164,15 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only rows whose name contains this")
     options = parser.parse_args()
     data = load_omniglot(options.data)
-    held_out = training_parts(data, RECIPES["flagship"].training)[1]
+    letters, held_out = training_parts(data, RECIPES["flagship"].training)
     if options.branches:
         shapes = [*map(str, SHAPES), *(f"{shape}, doodles" for shape in WORD_SHAPES)]
         print("| branches | " + " | ".join(shapes) + " |")
         print("|---" * (len(shapes) + 1) + "|", flush=True)
-        words = load_quickdraw().split("doodles", "choose")
-        for name, model in choices(loaded(options.branches)):
+        doodles = load_quickdraw()
+        words = doodles.split("doodles", "choose")
+        learned = letters, doodles.split("doodles", "train")
+        for name, model in choices(loaded(options.branches), learned):
             _print_row(name, model, held_out, options.tasks, words)
         return
     if options.weights:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from torch.nn import functional
 
 from benchmarks.head import with_cosine_head
 from maml import load_omniglot, load_pretrained, load_quickdraw
-from maml.calibrate import calibrate, fit_likeness
+from maml.calibrate import calibrate, fit_likeness, fit_whitening
 from maml.checkpoint import save_model
 from maml.data.augment import TURNS, Distortion, distort, turn
 from maml.data.characters import CharacterSet
@@ -225,16 +225,19 @@ def joined(parts: Sequence[SketchNet]) -> SketchNet:
 
     Their first blocks must be the same.  Vectors of the branches get the same mean length, that of
     their scale and shift.  Nothing but the head adapts: at the rates that the first branch has
-    learned, scale and shift stand all but still.
+    learned, scale and shift stand all but still.  Whitening is there, but does nothing yet.
     """
     first = parts[0]
+    assert not any(part.settings.whitened for part in parts)
     assert all(
         torch.equal(tensor, first.state_dict()[name])
         for part in parts
         for name, tensor in part.state_dict().items()
         if name.startswith("stages.0.")
     )
-    settings = replace(first.settings, branches=len(parts), test_time_views=2, adaptable=0)
+    settings = replace(
+        first.settings, branches=len(parts), test_time_views=2, adaptable=0, whitened=True
+    )
     model = build_model(settings, first.inner, torch.Generator())
     assert isinstance(model, SketchNet)
     tensors = dict(model.state_dict())
@@ -246,12 +249,23 @@ def joined(parts: Sequence[SketchNet]) -> SketchNet:
             tensors[name] = torch.cat(
                 [part.state_dict()[name] / scale for part, scale in zip(parts, scales, strict=True)]
             )
-    # What half precision holds is written in it.
-    model.load_state_dict(
-        {name: value.half().float() if value.ndim > 1 else value for name, value in tensors.items()}
-    )
+    model.load_state_dict(_halved(tensors))
     model.provenance = {"framing": first.framing}
     return model.eval()
+
+
+def whitened(model: SketchNet, sets: Iterable[CharacterSet]) -> SketchNet:
+    """The joined network with its whitening fitted, on what its branches have learned."""
+    fit_whitening(model, sets)
+    model.load_state_dict(_halved(model.state_dict()))
+    return model
+
+
+def _halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Kernels and matrices rounded to half precision, in which a file then holds them."""
+    return {
+        name: value.half().float() if value.ndim > 1 else value for name, value in tensors.items()
+    }
 
 
 def _length(part: SketchNet) -> float:
@@ -273,11 +287,12 @@ def loaded(sources: Sequence[str]) -> list[SketchNet]:
 
 def join(options: argparse.Namespace) -> None:
     parts = loaded(options.branches)
-    model = with_cosine_head(joined(parts), HEAD_SCALE, HEAD_RATES)
     letters, held_out = training_parts(load_omniglot(), RECIPES["flagship"].training)
     doodles = load_quickdraw()
     choose = doodles.split("doodles", "choose")
-    fit_likeness(model, (letters, doodles.split("doodles", "train")))
+    learned = letters, doodles.split("doodles", "train")
+    model = with_cosine_head(whitened(joined(parts), learned), HEAD_SCALE, HEAD_RATES)
+    fit_likeness(model, learned)
     calibrate(model, held_out, seed=RECIPES["flagship"].seed, doodles=choose)
     save_model(options.save, model, _provenance(model, parts, held_out, choose))
 

@@ -55,6 +55,23 @@ disable_warnings = no-data-collected, module-not-measured, module-not-imported, 
 ignore_errors = true
 """
 
+STARTUP = """
+import os
+import coverage
+
+coverage.process_startup()
+leave = os._exit
+
+def leave_covered(status):
+    if (current := coverage.Coverage.current()) is not None:
+        current.stop()
+        current.save()
+    leave(status)
+
+os._exit = leave_covered
+"""
+"""Of every process: the app and the workers end by `os._exit`, after which nothing is written."""
+
 _BROKEN = 99
 """Exit status of a child that could not run pytest."""
 
@@ -105,8 +122,7 @@ def make_map(copy: Path, modules: set[str], only: Sequence[str]) -> Map:
         told = json.loads(kept.read_text()) if kept.exists() else None
         wanted = {path: _digest(copy / path) for path in modules | {f"tests/{test.name}"}}
         if told is None or any(
-            told["digests"].get(path, digest if path in told["lines"] else None) != digest
-            for path, digest in wanted.items()
+            told["digests"].get(path, digest) != digest for path, digest in wanted.items()
         ):
             print(f"running {test.name} under coverage ...", flush=True)
             told = _run_covered(copy, test)
@@ -133,9 +149,7 @@ def _run_covered(copy: Path, test: Path) -> dict[str, Any]:
         data = Path(folder)
         settings, report = data / "coveragerc", data / "report.json"
         settings.write_text(COVERAGE.format(copy=copy, data=data))
-        data.joinpath("sitecustomize.py").write_text(
-            "import coverage\ncoverage.process_startup()\n"
-        )
+        data.joinpath("sitecustomize.py").write_text(STARTUP)
         environment = {
             **os.environ,
             "COVERAGE_PROCESS_START": str(settings),
@@ -170,8 +184,12 @@ def _run_covered(copy: Path, test: Path) -> dict[str, Any]:
 
 
 def _tests(contexts: Sequence[str], tests: list[str]) -> list[str]:
-    """The tests behind contexts; a fixture's lines may matter to all tests of the file."""
-    if any(context.endswith(("(setup)", "(teardown)")) for context in contexts):
+    """The tests behind contexts.
+
+    What ran in a fixture, or without a context while the file was imported, may matter to all tests
+    of the file.
+    """
+    if any(not context or context.endswith(("(setup)", "(teardown)")) for context in contexts):
         return tests
     called = {context.rpartition(" (")[0] for context in contexts}
     return [test for test in tests if test in called]
@@ -314,23 +332,15 @@ def _be_tested(copy: Path, tests: Sequence[str], folder: Path, log: Path) -> Non
 def chosen(fault: Fault, tests: set[str], seconds: dict[str, float], budget: float) -> list[str]:
     """Tests file by file, as many as the budget (in seconds) allows.
 
-    The module's own test file comes first, then the quicker ones.
+    Those of the module's own test file come first, then the quicker ones.
     """
-    files: dict[str, list[str]] = {}
-    for test in sorted(tests, key=list(seconds).index):
-        files.setdefault(test.partition("::")[0], []).append(test)
     own = f"tests/test_{Path(fault.path).stem}.py"
-
-    def order(file: str) -> tuple[bool, float]:
-        return file != own, sum(seconds[name] for name in files[file])
-
-    result, spent = list[str](), 0.0
-    for file in sorted(files, key=order):
-        for name in files[file]:
-            if spent + seconds[name] <= budget or not result:
-                result.append(name)
-                spent += seconds[name]
-    return result
+    taken, spent = set[str](), 0.0
+    for name in sorted(tests, key=lambda name: (name.partition("::")[0] != own, seconds[name])):
+        if spent + seconds[name] <= budget or not taken:
+            taken.add(name)
+            spent += seconds[name]
+    return [name for name in seconds if name in taken]
 
 
 # The command -------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from maml.recipes import RECIPES
 from maml.runs import TrainingRun
 from maml.train import MetaStep, meta_train
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "RECIPES",

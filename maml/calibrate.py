@@ -21,6 +21,7 @@ from maml.data.episodes import EpisodeSampler
 from maml.embedding import TEMPERATURE_TERMS, UNKNOWN_TASK_TERMS, temperature_terms
 from maml.evaluate import FeatureTable, adapt_task
 from maml.model import MetaNetwork
+from maml.networks import SketchNet
 
 _SHAPES = tuple(
     EpisodeShape(ways, shots, 5, within)
@@ -40,6 +41,9 @@ it was fitted on."""
 _ROUNDING = 0.1
 """Of the quantile loss, in units of the score's logit."""
 _RIDGE = 1e-4
+_EVEN = 3.0
+"""Of whitening: how much variance, in units of the mean one, every direction is taken to have
+besides.  With less, tasks of one shot lose; chosen on what was held out."""
 
 
 def calibrate(
@@ -139,11 +143,7 @@ def fit_likeness(model: MetaNetwork, sets: Iterable[CharacterSet]) -> None:
     left: Tensor | float = 0.0
     right: Tensor | float = 0.0
     for data in sets:
-        vectors = []
-        for images in torch.from_numpy(data.images).flatten(0, 1)[:, None].split(512):
-            features = model.features(images.float().div(255))
-            vectors.append(model.embed_features(features))
-        each = torch.cat(vectors).unflatten(0, data.images.shape[:2])
+        each = _vectors(model, data)
         # The mean cosine of each drawing to the others of its class.
         others = each.sum(dim=1, keepdim=True) - each
         target = (each * others).sum(dim=-1).flatten() / (data.drawings - 1)
@@ -152,6 +152,45 @@ def fit_likeness(model: MetaNetwork, sets: Iterable[CharacterSet]) -> None:
         right = right + inputs.mT @ target / len(inputs)
     assert isinstance(left, Tensor)
     model.set_likeness(torch.linalg.solve(left + _RIDGE * torch.eye(len(left)), right))
+
+
+@torch.no_grad()
+def fit_whitening(model: SketchNet, sets: Iterable[CharacterSet]) -> None:
+    """Fit the linear map at the network's end, in place, so that vectors of a class differ about as
+    much in every direction.
+
+    The map is the inverse square root of the covariance of unit vectors within a class, mixed with
+    that of equal variance in all directions.  Prototypes of several examples then weigh directions
+    as a linear discriminant does (Hastie, Tibshirani, Friedman, The Elements of Statistical
+    Learning, section 4.3.1).
+
+    Args:
+        model: a trained network whose settings say `whitened`.
+        sets: drawings by class, such as training characters; each set weighs alike.
+
+    Raises:
+        ValueError: if the network is not `whitened`.
+    """
+    model.set_whitening(torch.eye(model.dimensions))
+    mean: Tensor | float = 0.0
+    for data in sets:
+        each = _vectors(model, data)
+        apart = (each - each.mean(dim=1, keepdim=True)).flatten(0, 1)
+        covariance = apart.mT @ apart
+        mean = mean + covariance / covariance.diagonal().mean()
+    assert isinstance(mean, Tensor)
+    mean = mean / mean.diagonal().mean()
+    values, directions = torch.linalg.eigh(mean + _EVEN * torch.eye(len(mean)))
+    model.set_whitening(directions * values.rsqrt() @ directions.mT)
+
+
+def _vectors(model: MetaNetwork, data: CharacterSet) -> Tensor:
+    """Unit vectors (classes, drawings, dimensions) of all drawings."""
+    vectors = []
+    for images in torch.from_numpy(data.images).flatten(0, 1)[:, None].split(512):
+        features = model.features(images.float().div(255))
+        vectors.append(model.embed_features(features))
+    return torch.cat(vectors).unflatten(0, data.images.shape[:2])
 
 
 def known_and_outside(

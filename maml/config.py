@@ -145,6 +145,8 @@ class NetworkSettings:
             "notebook" network adapts as a whole.
         branches: of the "sketch" network: how many branches of three blocks and a linear map there
             are behind the first block.  Their vectors are joined.
+        whitened: whether the "sketch" network ends with a linear map that evens out how drawings of
+            a class differ, see `maml.calibrate.fit_whitening`.  Then nothing but the head adapts.
         test_time_views: test-time augmentation of the "sketch" network.  1 uses each picture as it
             is; 2 averages the features of two copies, rotated either way; 3 those of the picture
             and of two copies that are rotated less.
@@ -162,6 +164,7 @@ class NetworkSettings:
     ways: int = 5
     adaptable: int = 1
     branches: int = 1
+    whitened: bool = False
     test_time_views: int = 1
     head: HeadKind = "linear"
     head_scale: float = 10.0
@@ -173,6 +176,11 @@ class NetworkSettings:
         require_whole("ways", self.ways, 2, LARGEST_WAYS)
         require_whole("adaptable stages", self.adaptable, 0, 4 if self.kind == "live" else 6)
         require_whole("branches", self.branches, 1, 4)
+        _require(
+            not self.whitened or (self.kind == "sketch" and self.adaptable == 0),
+            "Only a network of kind 'sketch' with 0 adaptable stages can be whitened; got "
+            f"{self.kind!r} with {self.adaptable}.",
+        )
         _require(
             self.test_time_views in (1, 2, 3),
             f"test_time_views must be 1, 2 or 3; got {self.test_time_views!r}.",

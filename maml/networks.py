@@ -54,8 +54,8 @@ class NotebookNet(MetaNetwork):
 
 
 class SketchNet(EmbeddingNetwork):
-    """The product's network: four blocks, a linear map, and a scale and shift, with BatchNorm
-    statistics frozen after pre-training.
+    """The product's network: four blocks, a linear map, a scale and shift, and whitening if the
+    settings say so, with BatchNorm statistics frozen after pre-training.
 
     With several branches all but the first block is there several times, side by side in grouped
     convolutions, and each branch gives a part of the vector: an ensemble in one pass.
@@ -85,9 +85,19 @@ class SketchNet(EmbeddingNetwork):
                 nn.BatchNorm1d(self.dimensions, affine=False),
             ),
             ScaleShift(self.dimensions),
+            *([_identity(self.dimensions)] if settings.whitened else []),
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # The head adapts first: after pre-training the stages have little left to learn.
         super().__init__(settings, inner, stages, body_rate=1 / 1000)
+
+    def set_whitening(self, matrix: Tensor) -> None:
+        """Let vectors be multiplied by a symmetric matrix (dimensions, dimensions) at the end; the
+        settings must say that the network is `whitened`."""
+        last = self.stages[-1]
+        if not isinstance(last, nn.Linear):
+            raise ValueError("Only a network with settings.whitened has whitening; got none.")
+        with torch.no_grad():
+            last.weight.copy_(matrix)
 
     def stem(self, images: Tensor) -> Tensor:
         return super().stem(images.contiguous(memory_format=torch.channels_last))
@@ -104,6 +114,12 @@ class SketchNet(EmbeddingNetwork):
         if count == 3:
             views = torch.cat([images, views])
         return self.stem(views).unflatten(0, (count, -1)).mean(dim=0)
+
+
+def _identity(dimensions: int) -> nn.Linear:
+    layer = nn.utils.skip_init(nn.Linear, dimensions, dimensions, bias=False)
+    nn.init.eye_(layer.weight)
+    return layer
 
 
 @functools.cache

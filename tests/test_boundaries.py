@@ -160,6 +160,23 @@ def test_dependencies_point_down(module: str) -> None:
             assert layer(imported) <= layer(module), f"{module} imports {imported} from above"
 
 
+CHANGING = {"Page", "DrawSession", "Visitor"}
+"""Dataclasses of the app that are no values: what it remembers, which changes."""
+
+
+def test_values_of_the_app_never_change() -> None:
+    changing = {
+        node.name
+        for module, tree in TREES.items()
+        if within(module, "maml.sessions") or within(module, "maml.demo")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for decorator in node.decorator_list
+        if (text := ast.unparse(decorator)).startswith("dataclass") and "frozen=True" not in text
+    }
+    assert changing == CHANGING
+
+
 def test_no_circle_of_imports() -> None:
     graph = {
         module: {found for found in imports(module) if found in TREES and found != module}

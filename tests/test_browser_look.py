@@ -220,6 +220,7 @@ def test_the_keyboard_reaches_everything(visitors: MakeVisitor) -> None:
     visitor.press("Load example set")
     visitor.wait_for_answer("Elk")
     page = visitor.page
+    page.locator(".adapt button:enabled").wait_for()  # a frame after the answer
     wanted = page.locator(
         ".maml-sketchpad :is(button:enabled, select, input:not([hidden]), canvas.pad):visible"
     ).count()

@@ -130,6 +130,8 @@ def test_another_example_goes_among_the_thumbnails_and_can_be_removed(
 
 def test_undo_brings_back_everything_even_a_cleared_page(visitors: MakeVisitor) -> None:
     visitor = visitors()
+    visitor.page.wait_for_selector(".maml-sketchpad[data-answered]")
+    assert visitor.kept()["steps"] > 0, "as many as the first answer says"
     visitor.press("Load example set")
     visitor.wait_for_answer("Elk")
     before = visitor.kept()

@@ -17,6 +17,7 @@ from maml.calibrate import (
     FALSE_REJECTION_RATE,
     calibrate,
     fit_likeness,
+    fit_whitening,
     out_of_set_features,
 )
 from maml.config import NetworkSettings
@@ -26,10 +27,12 @@ from maml.evaluate import FeatureTable, adapt_task
 from maml.networks import SketchNet, build_model
 
 
-def network(data: CharacterSet) -> SketchNet:
+def network(data: CharacterSet, **settings: Any) -> SketchNet:
     """Untrained, but normalised by the statistics of the drawings."""
     loop = InnerLoop(steps=3, evaluation_steps=3, rate=3.0)
-    model = build_model(NetworkSettings(channels=8), loop, torch.Generator().manual_seed(1))
+    model = build_model(
+        NetworkSettings(channels=8, **settings), loop, torch.Generator().manual_seed(1)
+    )
     assert isinstance(model, SketchNet)
     for layer in model.modules():
         if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
@@ -229,6 +232,42 @@ def test_likeness_is_expected_by_kind_of_drawing(small_alphabets: CharacterSet) 
         ]
     assert float(expected[0]) > float(expected[1]) + 0.1
     assert float(expected[0]) < 1.05
+
+
+def test_whitening_evens_out_how_drawings_of_a_class_differ(small_alphabets: CharacterSet) -> None:
+    model = network(small_alphabets, whitened=True, adaptable=0)
+    images = torch.from_numpy(small_alphabets.images).flatten(0, 1)[:, None].float() / 255
+    plain = network(small_alphabets, adaptable=0)
+    with torch.no_grad():
+        torch.testing.assert_close(model.embed(images), plain.embed(images))  # identity so far
+
+    def variances() -> torch.Tensor:
+        """Within the classes, of the main directions."""
+        with torch.no_grad():
+            vectors = model.embed(images).unflatten(0, small_alphabets.images.shape[:2])
+        apart = (vectors - vectors.mean(dim=1, keepdim=True)).flatten(0, 1)
+        return torch.linalg.svdvals(apart).square()
+
+    before = variances()
+    whitening = model.stages[-1]
+    assert isinstance(whitening, nn.Linear)
+    fit_whitening(model, [small_alphabets])
+    once = whitening.weight.clone()
+    after = variances()
+    assert float(after[0] / after.sum()) < 0.6 * float(before[0] / before.sum())
+
+    # Fitted again it is the same, whatever was there; a set of fewer drawings weighs as much.
+    fit_whitening(model, [small_alphabets])
+    torch.testing.assert_close(whitening.weight, once)
+    few = small_alphabets.choose(range(3))
+    fit_whitening(model, [small_alphabets, few])
+    both = whitening.weight.clone()
+    fit_whitening(model, [few, small_alphabets])
+    torch.testing.assert_close(whitening.weight, both)
+    assert (both - once).abs().max() > 0.01
+
+    with pytest.raises(ValueError, match="settings.whitened"):
+        fit_whitening(plain, [small_alphabets])
 
 
 def test_doodles_weigh_as_much_and_change_the_calibration(

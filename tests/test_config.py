@@ -43,6 +43,12 @@ from maml.recipes import RECIPES
         (NetworkSettings, {"kind": "notebook", "head": "cosine"}, "kind 'sketch' or 'live'; got"),
         (NetworkSettings, {"head_scale": 0}, "head_scale must be a positive number .*; got 0"),
         (NetworkSettings, {"adaptable": 7}, "adaptable stages .* from 0 to 6; got 7"),
+        (NetworkSettings, {"whitened": True}, "0 adaptable stages .* got 'sketch' with 1"),
+        (
+            NetworkSettings,
+            {"kind": "live", "adaptable": 0, "whitened": True},
+            "Only .* 'sketch' .* got 'live' with 0",
+        ),
         (Pretraining, {"episodes": 0}, "pre-training episodes .*; got 0"),
         (Pretraining, {"episodes": 1, "ways": 1}, "pre-training ways .*; got 1"),
         (Pretraining, {"episodes": 1, "drawings": 1}, "pre-training drawings .* 2 to 20; got 1"),

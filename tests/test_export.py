@@ -114,6 +114,7 @@ def test_the_exported_network_answers_as_the_page_does(model: MetaNetwork, tmp_p
         (tmp_path / f"{name}.png").write_bytes(base64.b64decode(url.partition(",")[2]))
     ((status, out, errors),) = run(folder, [f"{name}.png" for name in QUERIES])
     assert status == 0, errors
+    assert "Cross ✚" in out, "names stand as they were written"
     printed = [json.loads(line) for line in out.splitlines()]
     expected = adapt_and_classify(
         model,
@@ -161,7 +162,7 @@ def test_the_zip_says_what_it_is_and_holds_nothing_else(model: MetaNetwork, tmp_
     assert {one.name for one in folder.iterdir()} == {
         *("adapted.safetensors", "run.py", "requirements.txt", "LICENSE", "README.md", "maml"),
     }
-    assert not (folder / "maml" / "demo").exists() and len(packed) < 8e6
+    assert not (folder / "maml" / "demo").exists() and len(packed) < 1e7
 
 
 def test_what_cannot_be_exported_is_refused(model: MetaNetwork) -> None:

@@ -6,12 +6,12 @@ import asyncio
 import datetime
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
+from apart import apart
 from gradio.state_holder import StateHolder
 
 from maml.demo.janitor import Janitor
@@ -24,8 +24,7 @@ class Holder:
     def __init__(self) -> None:
         self.deleted: list[str] = []
         # Outside of an event loop Gradio makes one for each of its locks and never closes it.
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(lambda: asyncio.run(self._build())).result()
+        apart(asyncio.run, self._build())
         self.demo.state_session_capacity = 10_000
         self.sessions = StateHolder()
         self.sessions.set_blocks(self.demo)

@@ -83,7 +83,10 @@ def test_an_agent_finds_one_bounded_tool_and_calls_it(url: str) -> None:
     assert (symbols["minItems"], symbols["maxItems"]) == (2, 20)
     assert symbols["items"]["required"] == ["name", "examples"]
     assert symbols["items"]["properties"]["examples"]["maxItems"] == 20
+    assert symbols["items"]["properties"]["examples"]["minItems"] == 1
     assert (queries["minItems"], queries["maxItems"]) == (1, 100)
+    number = next(one for one in schema["properties"]["steps"]["oneOf"] if one["type"] == "integer")
+    assert (number["minimum"], number["maximum"]) == (0, 20)
     assert set(queries["items"]["properties"]) == {"strokes", "picture"}
     first, default, again, *refused = found["results"]
     answer = json.loads(first[1][0])

@@ -68,6 +68,15 @@ def test_it_does_not_outlive_the_app(tmp_path: Path, ending: signal.Signals) -> 
             app.kill()
 
 
+def test_a_program_finds_the_library_before_what_the_app_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    program = start_program([sys.executable, "-c", "import sys; print(sys.path)"])
+    found, _ = program.communicate()
+    assert f"{str(ROOT)!r}, {str(tmp_path)!r}" in found
+
+
 def test_one_that_does_not_obey_is_ended_by_force(tmp_path: Path) -> None:
     process, listener = start(Job(small_recipe(100_000), "generated", tmp_path))
     listener.wait_for_step(1)

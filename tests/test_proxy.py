@@ -143,6 +143,7 @@ def test_people_draw_and_train_through_a_proxy_below_a_path(browser: Any, proxy:
     assert (picture.format, picture.size) == ("PNG", (1200, 630))
     for icon in ("icon", "apple-touch-icon", "manifest"):
         assert httpx.get(f"{own}/{shown[icon]}").status_code == 200, icon
+    assert httpx.get(f"{own}/favicon.ico").text.startswith("<svg")
     # A proxy that speaks TLS, and whose visitors know it by another name.
     headers = {"X-Forwarded-Host": "draw.example.org", "X-Forwarded-Proto": "https"}
     shown = head_of(httpx.get(f"http://127.0.0.1:{proxy.app_port}/", headers=headers).text)

@@ -12,6 +12,8 @@ import pytest
 import maml
 from maml.demo.sketchpad import Sketchpad
 from maml.demo.strings import STRINGS
+from maml.demo.train_board import TrainingBoard
+from maml.demo.train_pulse import Arrival, TrainPulse
 from maml.demo.train_strings import TRAIN_STRINGS
 from maml.sessions.document import Language
 
@@ -44,6 +46,39 @@ def test_every_text_is_asked_for(strings: dict[Language, dict[str, str]]) -> Non
     made = rf"({begins})_\w+|\w+_(info|described)"
     for key in strings["en"]:
         assert re.fullmatch(made, key) or re.search(rf"""["'`.]{key}\b""", code), key
+
+
+@pytest.mark.parametrize(
+    ("component", "means"),
+    [(Sketchpad, "en"), (TrainingBoard, 1), (TrainPulse, Arrival(token="", first=True, link=""))],
+)
+def test_a_component_takes_the_example_that_it_gives(component: Any, means: object) -> None:
+    made = component()
+    assert made.preprocess(made.example_payload()) == means
+    assert made.example_value() == made.example_payload()
+    assert set(made.example_payload()) <= set(made.api_info()["properties"])
+
+
+def test_gradio_leaves_no_stub_beside_a_component() -> None:
+    assert not list((Path(maml.__file__).parent / "demo").glob("*.pyi"))
+
+
+def test_every_class_that_python_gives_is_known_to_the_styles_or_scripts() -> None:
+    folder = Path(maml.__file__).parent / "demo"
+    assets = "".join(
+        path.read_text(encoding="utf-8")
+        for path in folder.glob("assets/*")
+        if path.suffix in (".css", ".js", ".html")
+    )
+    given = {
+        name
+        for path in folder.glob("*.py")
+        for names in re.findall(r"elem_classes=\[?([^])\n]+)", path.read_text(encoding="utf-8"))
+        for name in re.findall(r"maml-[\w-]+", names)
+    }
+    assert "maml-command" in given and len(given) > 10
+    given.remove("maml-command")  # which the tests look for
+    assert {name for name in given if not re.search(rf"[.\"'`]{name}\b", assets)} == set()
 
 
 def test_the_schema_is_complete_enough_for_gradio_to_launch() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
+from apart import apart
 
 from maml.demo.train_board import TrainingBoard
 from maml.demo.train_form import TrainForm
@@ -27,10 +27,8 @@ from maml.sessions.sources import Sources
 
 
 def build(folder: Path, minutes: float = 0) -> tuple[gr.Blocks, TrainTab]:
-    # Outside of an event loop Gradio makes one for each of its locks and never closes it.  The loop
-    # has a thread of its own, since Playwright leaves one running in this thread.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(_build(folder, minutes))).result()
+    # Outside of an event loop Gradio makes one for each of its locks and never closes it.
+    return apart(asyncio.run, _build(folder, minutes))
 
 
 async def _build(folder: Path, minutes: float) -> tuple[gr.Blocks, TrainTab]:
@@ -214,6 +212,7 @@ def test_a_comparison_changes_in_each_algorithm_what_was_changed() -> None:
     recipes = form.read_recipes("live", "omniglot", ["reptile", "maml"], filled)
     assert [recipe.training.algorithm for recipe in recipes] == ["maml", "reptile"]
     assert all(changes_of(recipe) == {"iterations": 77} for recipe in recipes)
+    assert form.fill_for("live", ["reptile", "maml"], ["anil"], filled) == values, "and back"
     assert form.fill_for("notebook", [], [], values) == values
     with pytest.raises(ValueError, match="'fomaml' takes no second derivatives"):
         recipes_of("live", ("fomaml",), {**values_of(live("fomaml")), "second_order": True})

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterator
 
 import pytest
+from apart import apart
 from apps import quiet_app
 
 from benchmarks.containers import grown, run
 from benchmarks.kills import gaps, kill_apps, kill_trainings
 from benchmarks.malformed import attack
 from benchmarks.soak import Soak
-
-T = TypeVar("T")
-
-
-def apart(work: Callable[..., T], *given: Any) -> T:
-    """Work on a thread of its own: Playwright leaves an event loop running in this one."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(work, *given).result()
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,8 @@ def script_of(constants: str, values: dict[str, Any], *assets: str) -> str:
         values: ready for JSON.
         assets: names of the files.
     """
-    # A line separator ends a line of script, but not of JSON.
-    text = json.dumps(values, ensure_ascii=True)
+    # Escaped as JSON is by default: a line separator would end a line of script.
+    text = json.dumps(values)
     return "\n".join([f"const {constants} = {text};", *map(asset, assets)])
 
 
@@ -46,7 +46,6 @@ def page_settings(html: str, js: str, settings: dict[str, Any]) -> dict[str, Any
     return {
         **settings,
         "html_template": asset(html),
-        "css_template": "",
         "js_on_load": js,
         "apply_default_css": False,
     }

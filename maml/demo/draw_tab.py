@@ -76,7 +76,7 @@ def build_draw_tab(load_model: LoadModel, arithmetic: AbstractContextManager[obj
     Returns:
         The sketchpad; its event ``language`` tells that the page's language changed.
     """
-    sketchpad = Sketchpad(elem_id="sketchpad")
+    sketchpad = Sketchpad()
 
     places = threading.Semaphore(_CALLS)
 

@@ -64,10 +64,10 @@ class TrainResults:
         self._file = gr.DownloadButton(visible="hidden", elem_id="train-file")
         self._hidden = gr.Textbox(visible="hidden", max_length=_LONGEST_HIDDEN)
         with texts.labelled(gr.Accordion(open=False), "hub"):
-            texts.text(gr.Markdown(elem_classes="maml-note"), "hub_note")
+            texts.text(gr.Markdown(), "hub_note")
             with gr.Row(elem_classes="maml-settings"):
                 self._name = texts.explained(gr.Textbox(max_lines=1), "hub_name")
-                self._token = texts.explained(gr.Textbox(type="password", max_lines=1), "hub_token")
+                self._token = texts.explained(gr.Textbox(type="password"), "hub_token")
                 self._private = texts.labelled(
                     gr.Checkbox(value=True, min_width=110), "hub_private"
                 )

@@ -225,7 +225,12 @@ def build_train_tab(
         shown: dict[Any, Settings] = {}
         told = drawn = 0.0
         latest: Training | TrainSession | None = session  # none of its trainings
+        seen = False
         while page.watch == this:
+            # What was told while Gradio was still making the tab may be lost.
+            if page.watched and not seen:
+                shown.clear()
+            seen = page.watched
             training = session.current
             ended = not session.busy
             news = controls(session)

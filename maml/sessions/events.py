@@ -246,7 +246,7 @@ def from_line(line: str) -> Event:
     try:
         return _CODEC.validate_json(line, strict=True, extra="forbid")
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise EventError(
             f"expected an event of a training process, got {_quoted(line)} "

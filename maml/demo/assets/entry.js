@@ -156,6 +156,7 @@
     if (now().steps === null) {
       history = { ...history, present: D.setSteps(now(), news.steps) };
       view.show(now(), flags());
+      keepSoon();
     }
     // A pen that stands still brings no further points.
     if (unasked && answered === revision) live(unasked);
