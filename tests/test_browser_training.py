@@ -284,8 +284,37 @@ def test_start_pause_go_on_stop_downloads_and_the_next_run(trainers: Any, app: A
     assert person.page.locator(".maml-training svg .old").count() >= 2
     person.press("Remove run 1")
     person.page.wait_for_function("!document.querySelector('.maml-training svg .old')")
+    person.wait_for_step(person.step + 5)  # nor do later updates bring it back
+    assert person.page.locator(".maml-training svg .old").count() == 0
     person.press("Stop training")
     person.wait_for_state("stopped")
+
+
+def test_updates_that_reach_the_page_together_are_all_shown(trainers: Any, app: App) -> None:
+    """As on a slow connection: what a button started tells of itself before the button hears."""
+    person: Trainer = trainers()
+    person.choose_small_training()
+    person.start()
+    person.press("Stop training")
+    person.wait_for_state("stopped")
+
+    def answer_late(route: Any) -> None:
+        answer = route.fetch()
+        time.sleep(1.2)
+        route.fulfill(response=answer)
+
+    joins = "**/gradio_api/queue/join*"
+    person.page.route(joins, answer_late)
+    person.press("Start training")
+    person.wait_for_step(5)
+    person.page.unroute(joins)
+    assert person.button("Start training").is_disabled()
+    assert person.button("Stop training").is_enabled()
+    legend = person.page.locator(".maml-training .runs li")
+    legend.filter(has_text="Run 1").filter(has_text="width 8").wait_for()
+    person.press("Stop training")
+    person.wait_for_state("stopped")
+    person.page.locator(".maml-left button:enabled", has_text="Start training").wait_for()
 
 
 def test_a_reload_finds_the_run_again(trainers: Any, app: App) -> None:

@@ -40,9 +40,9 @@ class TrainPulse(AssetComponent):
     It stands outside the tabs, whose contents are not made before they are opened.  Python sets
     props: `token` (kept in the browser), `running` (whether to say every second that the page is
     there) and `told` (another value with each update of the board).  The page's event ``arrive``
-    brings the token, when the page opens, when its board has missed the runs and when updates stay
-    away; ``seen`` comes when the board is seen for the first time; ``watched`` and ``unwatched``
-    come every second, as the board can be seen or not, and whenever that changes.
+    brings the token, when the page opens and when updates stay away; ``seen`` comes when the board
+    is seen for the first time; ``watched`` and ``unwatched`` come every second, as the board can be
+    seen or not, and whenever that changes.
     """
 
     page_events = frozenset({"arrive", "seen", "watched", "unwatched"})

@@ -179,7 +179,8 @@ class TrainResults:
             yield {self._token: "", self._pushed: ""}
             with as_page_errors(), session.copied_weights(training) as path:
                 url = push_to_hub(path, name, token, private=bool(private))
-            yield {self._pushed: TRAIN_STRINGS[language]["hub_done"].format(url=url)}
+            text = TRAIN_STRINGS[language]["hub_done"].format(url=url)
+            yield {self._token: "", self._pushed: text}  # both: see `train_tab._updates`
 
         self._push.click(
             on_push,

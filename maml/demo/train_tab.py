@@ -6,6 +6,7 @@ Trainings belong to `maml.sessions.visitors`; here they are put on a page.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,10 @@ _CURVE_SECONDS = 1.0
 _UNWATCHED_SECONDS = 1.0
 """Between two updates of a board that nobody sees."""
 _LINGER_SECONDS = 3.0
-"""How long a watch goes on after the end of a training."""
+"""How long a watch goes on after the end of a training, so that the next one begins before it ends.
+
+With its last event a page's stream of messages closes, and what was pressed at that moment is lost.
+"""
 _DEFAULTS = ServerSettings()
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -202,7 +206,7 @@ def build_train_tab(
         return {"earlier": json.dumps([training.outline() for training in session.earlier])}
 
     def watch(session: TrainSession, key: str | None) -> Iterator[dict[Any, Any]]:
-        """Keep a page up to date until its visitor's training has ended, or another watch does.
+        """Keep a page up to date until its visitor's training has ended, or another watch begins.
 
         Args:
             session: of the visitor.
@@ -214,76 +218,83 @@ def build_train_tab(
         this = page.watch
         try:
             yield from _updates(session, page, this)
-            # Gradio repeats the last update at the end, when the next watch may have begun.
-            yield {pulse: gr.skip()}
         finally:
             if page.watch == this:
                 page.attached = False
 
     def _updates(session: TrainSession, page: Page, this: int) -> Iterator[dict[Any, Any]]:
-        yield {session_state: session, pulse: gr.update(token=session.token, running=True)}
-        shown: dict[Any, Settings] = {}
+        """All that the page shows, each time anew.
+
+        An update must not rely on the one before: of those that reach a busy page together,
+        Gradio's client applies the last one's values only.
+        """
+        shown: dict[Any, Settings] = {board: {}}
         told = drawn = 0.0
-        latest: Training | TrainSession | None = session  # none of its trainings
-        seen = False
-        while page.watch == this:
-            # What was told while Gradio was still making the tab may be lost.
-            if page.watched and not seen:
-                shown.clear()
-            seen = page.watched
+        listed: Sequence[Training] | None = None
+        ends = math.inf
+        while True:
+            now = time.monotonic()
             training = session.current
             ended = not session.busy
+            if not ended:
+                ends = math.inf
+            elif ends == math.inf:
+                ends = now + _LINGER_SECONDS
+                if training is not None and training.without_data:
+                    sources.download_failed(training.job.source)
+            # Gradio repeats the last update when this watch has ended, so it must be a recent one.
+            last = page.watch != this or now >= ends
             news = controls(session)
-            pressing = ended or any(shown.get(one) != value for one, value in news.items())
-            now = time.monotonic()
+            pressing = last or any(shown.get(one) != value for one, value in news.items())
             if page.watched or pressing or now - told > _UNWATCHED_SECONDS:
                 told = now
                 draws = ended or (page.watched and (pressing or now - drawn > _CURVE_SECONDS))
                 drawn = now if draws else drawn
-                news[board] = board_of(session, draws)
-                if training is not latest:
-                    latest = training
-                    news[board] |= earlier_runs(session)
-                news[pulse] = {"told": round(1000 * now), "running": not ended}
-                yield _changes(shown, news)
-            if ended or training is None:
-                if training is not None and training.without_data:
-                    sources.download_failed(training.job.source)
-                linger(page, this)
+                shown |= news
+                shown[board] |= board_of(session, draws)
+                if (earlier := session.earlier) != listed:
+                    listed = earlier
+                    shown[board] |= earlier_runs(session)
+                shown[pulse] = {
+                    "token": session.token,
+                    "told": round(1000 * now),
+                    "running": not ended,
+                }
+                updates = {
+                    component: gr.update(**settings) for component, settings in shown.items()
+                }
+                yield {session_state: session, **updates}
+            if last:
                 return
-            if training.state in ("waiting", "preparing", "paused"):
+            if training is not None and training.state in ("waiting", "preparing", "paused"):
                 training.wait(_UPDATE_SECONDS)
             else:
                 time.sleep(_UPDATE_SECONDS)
 
-    def linger(page: Page, this: int) -> None:
-        """Let the next watch begin before this one ends.
-
-        With its last event a page's stream of messages closes, and Gradio drops whatever was
-        pressed at that moment; so "Start" soon after an end would often be lost.
-        """
-        end = time.monotonic() + _LINGER_SECONDS
-        while page.watch == this and time.monotonic() < end:
-            time.sleep(_UPDATE_SECONDS)
-
-    def on_arrive(
-        arrival: Arrival, language: Language, request: gr.Request
-    ) -> Iterator[dict[Any, Any]]:
-        """A page opens, or gets no updates any more."""
+    def on_open(arrival: Arrival, language: Language) -> dict[Any, Any]:
+        """A page has just been opened: where data may come from, and settings of its link."""
+        says: Settings = {}
         if arrival.first:
             sources.look()
             says = form.source_says(language)
             if sources.default() == "generated":
                 says["value"] = "generated"  # else a choice that was made meanwhile would be undone
-            yield {form.source: gr.update(**says)}
+        updates: dict[Any, Any] = {}
         if arrival.link:
             try:
-                fields, chosen = form.follow(arrival.link)
-                yield {**fields, filled_for: chosen, tabs: gr.Tabs(selected="train")}
+                updates, chosen = form.follow(arrival.link)
+                updates |= {filled_for: chosen, tabs: gr.Tabs(selected="train")}
+                says["value"] = updates[form.source]
             except ValueError as error:
                 gr.Warning(TRAIN_STRINGS[language]["bad_settings"].format(text=error))
+        return {**updates, form.source: gr.update(**says)}
+
+    def on_arrive(arrival: Arrival, request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """A page opens, or gets no updates any more."""
         session = visitors.find(arrival.token)
-        if session is not None:
+        if session is None:
+            yield {pulse: gr.skip()}  # a generator that yields nothing empties all its outputs
+        else:
             yield from watch(session, request.session_hash)
 
     def on_start(
@@ -305,7 +316,6 @@ def build_train_tab(
     def on_use_generated(
         session: TrainSession | None, language: Language, request: gr.Request, *given: Any
     ) -> Iterator[dict[Any, Any]]:
-        yield {form.source: "generated"}
         name, _, *others = given
         yield from on_start(session, language, request, name, "generated", *others)
 
@@ -370,11 +380,12 @@ def build_train_tab(
     again: dict[str, Any] = {**long, "trigger_mode": "multiple"}
     steered = [start, pause, unpause, stop, resume, use_generated, *results.buttons]
     shown = [session_state, pulse, board, *steered]
-    followed = [tabs, filled_for, *given_settings]
-    pulse.arrive(on_arrive, [pulse, language_state], [*followed, *shown], **again)
+    pulse.arrive(on_open, [pulse, language_state], [tabs, filled_for, *given_settings], **again)
+    pulse.arrive(on_arrive, pulse, shown, **again)
     given = [session_state, language_state, *form.inputs]
     start.click(on_start, given, shown, **again)
-    use_generated.click(on_use_generated, given, [form.source, *shown], **again)
+    use_generated.click(lambda: "generated", None, form.source, **_QUIET)
+    use_generated.click(on_use_generated, given, shown, **again)
     resume.click(on_resume, [session_state, language_state], shown, **again)
     pause.click(steer(Training.pause), session_state, None, **long)
     unpause.click(steer(Training.unpause), session_state, None, **long)
@@ -396,18 +407,3 @@ def build_train_tab(
 
     translated = [language_state, board, banner.back, *texts.components]
     return TrainTab(translated, translate, visitors)
-
-
-def _changes(shown: dict[Any, Settings], news: dict[Any, Settings]) -> dict[Any, Any]:
-    """Updates of what differs from `shown`, which is brought up to date.
-
-    What has not changed need not travel: a button that is told so loses its focus.
-    """
-    updates = {}
-    for component, settings in news.items():
-        known = shown.setdefault(component, {})
-        changed = {key: value for key, value in settings.items() if known.get(key) != value}
-        if changed:
-            updates[component] = gr.update(**changed)
-        known.update(changed)
-    return updates

@@ -7,7 +7,6 @@
 
   const { KEY, LINK } = PULSE_CONSTANTS;
   const TAB = "maml-sketchpad.tab"; // where the browser keeps the number of the tab
-  const SETTLED = 1000; // milliseconds after which a board that is seen has its state
   const STALE = 8000; // milliseconds without an update after which the page asks for its trainings
 
   // Storage may be forbidden: then a reload finds nothing.
@@ -65,12 +64,6 @@
     trigger("arrive");
   }
 
-  /** What the server told while Gradio was still making the board has not reached it. */
-  function askForWhatWasDropped() {
-    const board = document.querySelector(".maml-training");
-    if (props.token && !props.running && board?.dataset.state === "idle") arrive();
-  }
-
   function speak() {
     if (!navigator.onLine) return;
     if (performance.now() - told > STALE) arrive();
@@ -98,7 +91,6 @@
     if (event.detail && !wasSeen) {
       wasSeen = true;
       trigger("seen");
-      setTimeout(askForWhatWasDropped, SETTLED);
     }
     boardIsSeen = event.detail;
     if (ticker) speak();
