@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import requests
@@ -33,11 +33,17 @@ class Page:
         self.errors: list[str] = []
 
     def _event(self, name: str, component: Callable[[dict[str, Any]], bool]) -> int:
+        for event in self._events_of(name, component):
+            return int(event["id"])
+        raise LookupError(name)
+
+    def _events_of(
+        self, name: str, component: Callable[[dict[str, Any]], bool]
+    ) -> Iterator[dict[str, Any]]:
         for event in self._events:
             for target, kind in event["targets"]:
                 if kind == name and target and component(self._components[target]["props"]):
-                    return int(event["id"])
-        raise LookupError(name)
+                    yield event
 
     def _body(self, event: int, data: list[Any]) -> dict[str, Any]:
         return {"fn_index": event, "data": data, "session_hash": self._session}
@@ -61,8 +67,9 @@ class Page:
 
     def arrive(self) -> None:
         """Ask for the board again, and listen."""
-        said = {"token": self.token, "first": False}
-        self.join(self._event("arrive", lambda it: True), [said, None])
+        given = [{"token": self.token, "first": False}, None]
+        for event in self._events_of("arrive", lambda it: True):
+            self.join(int(event["id"]), given[: len(event["inputs"])])
         self.listen()
 
     def speak(self) -> None:
