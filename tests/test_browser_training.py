@@ -223,7 +223,7 @@ GROWN = """least => document.querySelector('.maml-training svg .train polyline')
 def test_start_pause_go_on_stop_downloads_and_the_next_run(trainers: Any, app: App) -> None:
     """One story, since every training takes a while to start."""
     person: Trainer = trainers()
-    person.choose_small_training(1200)
+    person.choose_small_training(3000)
     person.start()
     person.page.wait_for_selector(".maml-training .task .cell.good")
     assert len(app.trainings()) == 1
@@ -306,15 +306,16 @@ def test_updates_that_reach_the_page_together_are_all_shown(trainers: Any, app: 
     joins = "**/gradio_api/queue/join*"
     person.page.route(joins, answer_late)
     person.press("Start training")
-    person.wait_for_step(5)
-    person.page.unroute(joins)
-    assert person.button("Start training").is_disabled()
-    assert person.button("Stop training").is_enabled()
+    person.wait_for_state("training")
+    person.page.unroute_all(behavior="wait")
+    buttons = person.page.locator(".maml-buttons")
+    buttons.locator("button:disabled", has_text="Start training").wait_for(timeout=20_000)
+    buttons.locator("button:enabled", has_text="Stop training").wait_for(timeout=20_000)
     legend = person.page.locator(".maml-training .runs li")
     legend.filter(has_text="Run 1").filter(has_text="width 8").wait_for()
     person.press("Stop training")
     person.wait_for_state("stopped")
-    person.page.locator(".maml-left button:enabled", has_text="Start training").wait_for()
+    buttons.locator("button:enabled", has_text="Start training").wait_for()
 
 
 def test_a_reload_finds_the_run_again(trainers: Any, app: App) -> None:
