@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
-from trainings import small_recipe, wait_until
+from trainings import SCRIPTED, small_recipe, wait_until
 
 from maml.demo.strings import STRINGS, worded
 from maml.sessions import visitors as module
@@ -74,7 +73,8 @@ def test_a_training_that_fills_its_share_is_saved_and_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_WEIGH_SECONDS", 0.1)
-    visitors = Visitors(tmp_path, TrainingQueue(), disk=DiskQuota(each=5_000, together=10**9))
+    disk = DiskQuota(each=5_000, together=10**9)
+    visitors = Visitors(tmp_path, TrainingQueue(), disk=disk, trainer=SCRIPTED)
     session = visitors.welcome()
     training = session.add(small_recipe(100_000), "generated")
 
@@ -96,10 +96,11 @@ def test_who_has_been_away_for_long_makes_room(
     away, here = visitors.welcome(), visitors.welcome()
     fill(here, 1, 500_000)
     fill(away, 1, 600_000)
-    time.sleep(0.5)
+    weighed = visitors._weighed
+    wait_until(lambda: visitors._weighed > weighed + 0.2)
     assert away.folder.exists(), "nobody's runs go before ten minutes"
     away.presence.heard -= 601
-    wait_until(lambda: not away.folder.exists(), 5)
+    wait_until(lambda: not away.folder.exists())
     assert here.folder.exists()
     visitors.close()
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from maml.config import NetworkSettings, Recipe
 from maml.recipes import RECIPES
 from maml.runs import RunFolder
-from maml.sessions import events
-from maml.sessions.process import Job, TrainingProcess
+from maml.sessions import events, process
+from maml.sessions.process import Job, Receive, TrainingProcess
 
 PATIENCE = 240.0
 """Seconds."""
+SCRIPTED = (sys.executable, str(Path(__file__).with_name("scripted_trainer.py")))
+"""Starts a stand-in for the trainer."""
 
 EventType = TypeVar("EventType")
 
@@ -71,9 +77,21 @@ class Listener:
 
 
 def start(job: Job) -> tuple[TrainingProcess, Listener]:
-    """Start a real training process."""
+    """Start a real training process, which need not give way to other tests."""
     listener = Listener()
-    return TrainingProcess(job, listener), listener
+    return TrainingProcess(job, listener, program_of_equal_rank()), listener
+
+
+def program_of_equal_rank(command: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """A program that waits for a job, at the priority of the tests themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "NICENESS", 0)
+        return process.start_program(command)
+
+
+def scripted(job: Job, receive: Receive) -> TrainingProcess:
+    """Start a training that only seems to be one."""
+    return TrainingProcess(job, receive, program_of_equal_rank(SCRIPTED))
 
 
 def figures(folder: RunFolder) -> list[tuple[Any, ...]]:

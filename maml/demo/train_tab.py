@@ -91,6 +91,7 @@ def build_train_tab(
         TrainingQueue(settings.trainings),
         settings.grace_seconds,
         DiskQuota(together // 10, together),
+        settings.trainer,
     )
     sources = Sources()
     sources.look()

@@ -25,6 +25,8 @@ from maml.config import SOURCES, Recipe, Source
 from maml.plain import from_plain, to_plain
 from maml.sessions.events import Command, Event, EventError, ProcessEnded, from_line
 
+NICENESS = 19
+"""Of a training: everything else goes first."""
 _KEPT_ERROR_LINES = 40
 
 
@@ -73,7 +75,7 @@ Receive = Callable[[Event | ProcessEnded], None]
 
 
 def start_program(command: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """Start a program that waits for a job; by default the one that trains.
+    """Start a program that waits for a job, at low priority; by default the one that trains.
 
     Raises:
         OSError: if it cannot be started.
@@ -82,18 +84,22 @@ def start_program(command: Sequence[str] = ()) -> subprocess.Popen[str]:
     path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
     # Threads that wait for work must sleep: spinning, they would take the cores from drawing.
     environment = {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive"}
-    # In a session of its own it does not see the terminal's Ctrl-C.
-    return subprocess.Popen(
+    # In a group of its own it does not see the terminal's Ctrl-C.  A session of its own would be a
+    # scheduling group of its own on Linux (autogroup), in which a low priority means nothing.
+    program = subprocess.Popen(
         command or [sys.executable, "-P", "-m", "maml.sessions.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
-        start_new_session=True,
+        process_group=0,
         text=True,
         encoding="utf-8",
         errors="replace",
     )
+    with contextlib.suppress(OSError, AttributeError):  # Windows has no such priorities
+        os.setpriority(os.PRIO_PROCESS, program.pid, NICENESS)
+    return program
 
 
 class TrainingProcess:

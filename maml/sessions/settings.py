@@ -38,6 +38,8 @@ class ServerSettings:
             it was called from to `X-Forwarded-For`.
         runs_megabytes: the most that the files of trainings may take; one visitor gets a tenth.
         mcp: whether agents may call `adapt_and_classify` by the Model Context Protocol.
+        trainer: the program that trains and its arguments; empty for `maml.sessions.worker`.  No
+            variable sets it.
     """
 
     weights: str | None = None
@@ -48,6 +50,7 @@ class ServerSettings:
     proxies: int = 0
     runs_megabytes: int = 2000
     mcp: bool = False
+    trainer: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerSettings:

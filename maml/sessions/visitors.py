@@ -284,6 +284,7 @@ class Visitors:
         queue: in which their trainings wait for each other.
         grace_seconds: a training whose visitor has been silent for longer is saved and stopped.
         disk: what their files may take.
+        trainer: the program that trains and its arguments; empty for `maml.sessions.worker`.
     """
 
     def __init__(
@@ -292,6 +293,7 @@ class Visitors:
         queue: TrainingQueue,
         grace_seconds: float = 60.0,
         disk: DiskQuota | None = None,
+        trainer: Sequence[str] = (),
     ) -> None:
         self._scratch: ScratchFolder | None = None
         with contextlib.suppress(OSError):  # the training says what is wrong with the folder
@@ -300,7 +302,7 @@ class Visitors:
         self._queue = queue
         self._grace = grace_seconds
         self._disk = DiskQuota() if disk is None else disk
-        self._warm = WarmStart()
+        self._warm = WarmStart(trainer)
         self._weighed = 0.0
         self._lock = threading.Lock()
         self._sessions: dict[str, TrainSession] = {}

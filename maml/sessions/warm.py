@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 
 from maml.sessions.process import Job, Receive, TrainingProcess, start_program
 
@@ -13,9 +14,14 @@ FRESH_SECONDS = 240.0
 
 
 class WarmStart:
-    """Keeps one program that has its modules and characters loaded, and waits for a job."""
+    """Keeps one program that has its modules and characters loaded, and waits for a job.
 
-    def __init__(self) -> None:
+    Args:
+        command: the program and its arguments; empty for `maml.sessions.worker`.
+    """
+
+    def __init__(self, command: Sequence[str] = ()) -> None:
+        self._command = command
         self._lock = threading.Lock()
         self._program: subprocess.Popen[str] | None = None
         self._started = 0.0
@@ -28,7 +34,7 @@ class WarmStart:
                 return
             self._discard()
             try:
-                self._program = start_program()
+                self._program = start_program(self._command)
             except OSError:
                 return  # the training says what is wrong
             self._started = time.monotonic()
@@ -44,7 +50,7 @@ class WarmStart:
             if program is None:
                 self._discard()
             self._program = None
-        return TrainingProcess(job, receive, program)
+        return TrainingProcess(job, receive, program or start_program(self._command))
 
     def close(self) -> None:
         """End the program that waits, and start none any more."""

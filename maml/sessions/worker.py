@@ -33,7 +33,6 @@ from maml.sessions.previews import Previews
 from maml.sessions.process import Job
 from maml.train import MetaStep
 
-_NICENESS = 19
 _PATIENCE_SECONDS = 300.0
 """A process that gets no job for so long ends."""
 PROCESS_NAME = "maml-training"
@@ -140,7 +139,7 @@ def _omniglot_at_hand() -> CharacterSet | None:
 
 def main() -> int:
     """Do the job that comes on standard input; returns the exit status."""
-    _give_way()
+    leave_a_core()
     channel = Channel()
     try:
         for event in train(channel):
@@ -157,13 +156,6 @@ def main() -> int:
 def _text_of(error: Exception) -> str:
     text = re.sub(r"^\[Errno \d+\] ", "", " ".join(str(error).split()))
     return text or type(error).__name__
-
-
-def _give_way() -> None:
-    """Let everything else go first, and leave it a core of its own."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(_NICENESS)
-    leave_a_core()
 
 
 def train(channel: Channel) -> Iterator[Event]:

@@ -1,0 +1,45 @@
+"""The app with a stand-in for its trainer, and with patience that tests exhaust.
+
+SIGUSR1: every visitor's silence grows, at once, by `LEAP_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from typing import Any
+
+from trainings import SCRIPTED
+
+from maml.sessions import process
+from maml.sessions.settings import ServerSettings
+
+GRACE_SECONDS = 600.0
+LEAP_SECONDS = GRACE_SECONDS - 5
+
+
+def main() -> None:
+    settings = replace(
+        ServerSettings.from_environment(), trainer=SCRIPTED, grace_seconds=GRACE_SECONDS
+    )
+    from maml.demo import build_demo
+    from maml.demo.start import serve
+
+    process.NICENESS = 0  # on a busy machine tests would wait for long
+    demo = build_demo(settings)
+
+    def leap(number: int, frame: Any) -> None:
+        assert demo.visitors is not None
+        for session in list(demo.visitors._sessions.values()):
+            session.presence._silence += LEAP_SECONDS
+
+    signal.signal(signal.SIGUSR1, leap)
+    serve(demo)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
