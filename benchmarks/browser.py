@@ -18,6 +18,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[1]
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks this machine, whatever proxies the environment names."""
 
 
 @contextmanager
@@ -59,15 +61,22 @@ def start_app(
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_ANALYTICS_ENABLED": "False",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     }
     with log.open("ab") as out:
+        # In a session of its own its trainings give way to it, and not to all else that runs here.
         app = subprocess.Popen(
-            [sys.executable, *program], cwd=ROOT, env=environment, stdout=out, stderr=out
+            [sys.executable, *program],
+            cwd=ROOT,
+            env=environment,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
         )
     deadline = time.monotonic() + 300
     while app.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=5):
+            with _DIRECTLY.open(f"http://127.0.0.1:{port}/config", timeout=5):
                 return app
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)

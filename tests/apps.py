@@ -1,21 +1,71 @@
-"""Apps for a test file of their own."""
+"""Apps for tests: real processes, and what they have started."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from scripted_app import LEAPT
+from trainings import wait_until
 
 from benchmarks.browser import free_port, start_app, stop_app
+from maml.sessions.worker import PROCESS_NAME
+
+SCRIPTED_APP = (str(Path(__file__).with_name("scripted_app.py")),)
+"""What Python runs for an app whose trainings are scripted."""
+
+
+class App:
+    """A running app.
+
+    Args:
+        process: of the app.
+        port: that it listens on.
+        log: what it says.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        self.process, self.port, self.log = process, port, log
+        self.url = f"http://127.0.0.1:{port}"
+        self._blamed = 0
+
+    def complaints(self) -> str:
+        """What its log has of tracebacks since this was last asked."""
+        said = self.log.read_text()[self._blamed :]
+        self._blamed += len(said)
+        return said if "Traceback" in said else ""
+
+    def trainings(self) -> list[int]:
+        """Its training processes that have not ended."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            try:
+                state = (folder / "stat").read_text().rpartition(")")[2].split()
+                name = (folder / "comm").read_text().strip()
+            except (OSError, NotADirectoryError):
+                continue
+            if name == PROCESS_NAME and state[0] != "Z" and int(state[1]) == self.process.pid:
+                found.append(int(folder.name))
+        return found
+
+    def wait_until_nothing_trains(self) -> None:
+        wait_until(lambda: not self.trainings())
+
+    def leap(self) -> None:
+        """Let all visitors have been silent for longer, in an app that is scripted."""
+        leaps = self.log.read_text().count(LEAPT)
+        os.kill(self.process.pid, signal.SIGUSR1)
+        wait_until(lambda: self.log.read_text().count(LEAPT) > leaps)
 
 
 @contextmanager
-def quiet_app(
-    folder: Path, program: Sequence[str] = ("app.py",), **variables: str
-) -> Iterator[int]:
-    """The port of an app whose log must hold no traceback in the end.
+def running(folder: Path, program: Sequence[str] = ("app.py",), **variables: str) -> Iterator[App]:
+    """An app whose log must hold no traceback in the end.
 
     Args:
         folder: of its log.
@@ -26,7 +76,16 @@ def quiet_app(
     with pytest.MonkeyPatch.context() as environment:
         for name, value in variables.items():
             environment.setenv(name, value)
-        app = start_app(log, port, program)
-    yield port
-    stop_app(app)
-    assert "Traceback" not in log.read_text(), log.read_text()
+        app = App(start_app(log, port, program), port, log)
+    yield app
+    stop_app(app.process)
+    assert not app.complaints()
+
+
+@contextmanager
+def quiet_app(
+    folder: Path, program: Sequence[str] = ("app.py",), **variables: str
+) -> Iterator[int]:
+    """The port of an app, as `running` starts it."""
+    with running(folder, program, **variables) as app:
+        yield app.port

@@ -1,7 +1,8 @@
 """A stand-in for `maml.sessions.worker`: speaks its events at a scripted pace and learns nothing.
 
 It starts at once, takes a step every few milliseconds on any machine, and obeys commands between
-two steps, so that tests of the app need not wait for a real training.
+two steps, so that tests of the app need not wait for a real training.  It knows generated alphabets
+only: all others "could not be downloaded".
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 PACE_SECONDS = 0.01
 """Between two steps."""
-PREVIEW_STEPS = 100
+PREVIEW_STEPS = 25
 """Between two previews."""
 
 
@@ -194,8 +195,12 @@ def main() -> None:
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
+    job = json.loads(line)
+    if job["source"] != "generated":
+        say("failed", text="Omniglot could not be downloaded.", reason="data")
+        return
     try:
-        Script(json.loads(line), commands).run()
+        Script(job, commands).run()
     except OSError as error:
         say("failed", text=str(error))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,126 +124,6 @@ def test_what_would_do_nothing_cannot_be_pressed(open_page: Any) -> None:
         "Push to Hub",
     ):
         assert not enabled(name), name
-
-
-SMALL_TEXTS = """() => {
-    const found = [];
-    const texts = document.createTreeWalker(document.querySelector(".maml-training"),
-        NodeFilter.SHOW_TEXT);
-    while (texts.nextNode()) {
-        const node = texts.currentNode.parentElement;
-        if (!texts.currentNode.textContent.trim() || !node.checkVisibility()) continue;
-        const scale = node.ownerSVGElement ? node.getScreenCTM().a : 1;
-        const size = scale * parseFloat(getComputedStyle(node).fontSize);
-        if (size < 18) found.push([texts.currentNode.textContent, size]);
-    }
-    return found;
-}"""
-
-
-def points(page: Any, line: str) -> list[tuple[float, float]]:
-    """The points of a line in the chart of accuracies."""
-    text = page.locator(f".accuracy-area .{line} polyline").first.get_attribute("points")
-    pairs = (place.split(",") for place in (text or "").split())
-    return [(float(x), float(y)) for x, y in pairs]
-
-
-def fill(page: Any, **values: str) -> None:
-    for label, value in values.items():
-        field = page.get_by_label(label.replace("_", " "), exact=True)
-        field.fill(value)
-        field.press("Tab")
-
-
-def in_state(page: Any, state: str) -> None:
-    page.wait_for_selector(f".maml-training[data-state={state}]", timeout=240_000)
-
-
-def test_a_lecture_hall_compares_two_algorithms_and_sees_every_curve(open_page: Any) -> None:
-    """One story, since every training takes a while."""
-    page = open_page(viewport={"width": 1920, "height": 1080})
-    page.get_by_role("radio", name="Generated alphabets").check()
-    page.get_by_label("Prototypes", exact=True).check()
-    page.get_by_role("button", name="Length, network, seed").click()
-    fill(page, Width="8", Iterations="90", Iterations_of_an_epoch="30", Test_tasks="10")
-    page.evaluate("""() => {
-        const caption = document.querySelector("#train-caption");
-        window.captions = [];
-        new MutationObserver(() => window.captions.push(caption.textContent))
-            .observe(caption, { childList: true });
-    }""")
-    page.get_by_role("button", name="Start training", exact=True).click()
-    page.get_by_text("then 1 more").wait_for(timeout=60_000)
-    legend = page.locator(".maml-training .runs li")
-    legend.filter(has_text="Run 2: See it learn, Prototypes").wait_for(timeout=240_000)
-    legend.filter(has_text="Run 1: See it learn, ANIL").wait_for()
-    in_state(page, "finished")
-    page.wait_for_function("() => /starting point it learns/.test(window.captions.at(-1))")
-    assert any("one step is enough" in text for text in page.evaluate("window.captions"))
-
-    # Both test curves begin at the untrained network; the 20-way one lies below.
-    five, twenty = points(page, "test"), points(page, "other")
-    assert len(five) == len(twenty) == 4 and five[0][0] == twenty[0][0] == 40
-    assert all(below[1] > above[1] for above, below in zip(five, twenty, strict=True))
-    assert page.get_by_text("test tasks, 20-way 1-shot").is_visible()
-
-    # Both runs start from the same network and see the same tests.
-    assert points(page, "old.strong")[0] == five[0]
-    page.get_by_role("button", name="Show run 1", exact=True).click()
-    assert page.locator(".accuracy-area svg .run-0").count() == 0
-    assert page.locator(".accuracy-area svg .run-1.test").count() == 1
-    with page.expect_download() as taken:
-        page.get_by_role("button", name="Download figure as SVG", exact=True).click()
-    figure = Path(taken.value.path()).read_text(encoding="utf-8")
-    assert "Run 2: live (prototypes)" in figure and "Run 1:" not in figure
-    page.get_by_role("button", name="Show run 1", exact=True).click()
-    assert page.locator(".accuracy-area svg .run-0").count() == 3
-    page.get_by_role("button", name="By seconds", exact=True).click()
-    assert "Seconds at work" in page.locator(".accuracy-area svg").text_content()
-    assert points(page, "test")[-1][0] < five[-1][0]
-
-    # "Easier to adapt": untrained, moments, now; prototypes beside each.
-    steps = page.locator(".steps-area svg")
-    assert steps.locator(".untrained").count() == steps.locator(".now").count() == 2
-    assert steps.locator(".moment").count() >= 6
-    assert "prototypes" in steps.text_content()
-
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.get_by_role("button", name="Copy command", exact=True).click()
-    page.locator(".maml-command").filter(has_text="--algorithm prototypes").wait_for()
-    page.get_by_role("button", name="Copy link", exact=True).click()
-    page.locator(".maml-command").filter(has_text="#train=recipe=live").wait_for()
-    link = page.evaluate("navigator.clipboard.readText()")
-
-    # "Present": a long run, steered by keys.
-    fill(page, **{"Iterations": "20000", "Pre-training episodes": "20"})
-    page.get_by_role("button", name="Start training", exact=True).click()
-    in_state(page, "training")
-    page.get_by_role("button", name="Present", exact=True).click()
-    page.locator(".accuracy-area svg .stage").wait_for(state="attached")
-    # On which side of the line the name stands depends on how long the stage took.
-    page.locator(".accuracy-area svg text").filter(has_text="pre-training").wait_for()
-    page.locator(".maml-training .task .cell.good").first.wait_for()
-    page.keyboard.press("Space")
-    in_state(page, "paused")
-    assert page.evaluate(SMALL_TEXTS) == []
-    assert not page.locator(".maml-training .log").is_visible()
-    page.keyboard.press("ArrowRight")
-    in_state(page, "training")
-    page.keyboard.press("Escape")
-    page.wait_for_selector(".maml-training:not(.presenting)")
-    page.get_by_role("button", name="Stop training", exact=True).click()
-    in_state(page, "stopped")
-
-    # The link fills in the settings elsewhere, and leaves the address.
-    page.goto(link)
-    page.reload()
-    page.get_by_label("Prototypes", exact=True).and_(page.locator(":checked")).wait_for()
-    assert page.get_by_label("ANIL", exact=True).is_checked()
-    assert page.get_by_role("radio", name="Generated alphabets").is_checked()
-    page.get_by_role("button", name="Length, network, seed").click()
-    assert page.get_by_label("Iterations", exact=True).input_value() == "90"
-    assert "#" not in page.url
 
 
 def test_a_term_opens_where_it_stands_with_its_line_of_code(open_page: Any) -> None:
