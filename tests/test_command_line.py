@@ -513,6 +513,7 @@ def test_too_many_symbols(tmp_path: Path, weights: str, capsys: pytest.CaptureFi
 # A process of its own ----------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_as_a_process(tmp_path: Path) -> None:
     """Exit status, standard error and --help as a shell sees them."""
     broken = subprocess.run(
@@ -533,6 +534,7 @@ def test_help(command: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage: maml" in capsys.readouterr().out
 
 
+@pytest.mark.process
 def test_reader_that_goes_away_is_no_failure(weights: str) -> None:
     """`python -m maml bench | head -1`: silence on standard error."""
     shell = f'"{sys.executable}" -m maml bench --json --weights "{weights}" | head -c 1'

@@ -417,6 +417,7 @@ except OSError as error:
 """A process whose files may not grow beyond 4 KiB."""
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
 def test_full_disk(server: Server, tmp_path: Path, cache: Path) -> None:
     zips = write_zips(tmp_path / "others")

@@ -17,6 +17,8 @@ from maml.sessions import training as module
 from maml.sessions.process import Job
 from maml.sessions.training import Training
 
+pytestmark = pytest.mark.process
+
 
 def make(folder: Path, iterations: int = 100_000, limit_minutes: float = 0) -> Training:
     return Training(1, Job(small_recipe(iterations), "generated", folder), limit_minutes)

@@ -25,6 +25,8 @@ from maml.sessions.visitors import (
     Visitors,
 )
 
+pytestmark = pytest.mark.process
+
 
 def waiting(folder: Path) -> Training:
     return Training(1, Job(small_recipe(10), "generated", folder))
