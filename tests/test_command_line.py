@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -513,17 +514,20 @@ def test_too_many_symbols(tmp_path: Path, weights: str, capsys: pytest.CaptureFi
 # A process of its own ----------------------------------------------------------------------------
 
 
-@pytest.mark.process
-def test_as_a_process(tmp_path: Path) -> None:
-    """Exit status, standard error and --help as a shell sees them."""
-    broken = subprocess.run(
-        [sys.executable, "-m", "maml", "evaluate", "--weights", "nowhere.safetensors"],
-        capture_output=True,
-        text=True,
-    )
-    assert broken.returncode == 2
-    assert broken.stdout == ""
-    assert broken.stderr == "maml: There is no weights file nowhere.safetensors.\n"
+def test_the_program_ends_with_the_status_of_its_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["maml", "evaluate", "--weights", "nowhere.safetensors"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit, match="^2$"):
+            program.console_script()
+        assert signal.getsignal(signal.SIGTERM) is not before
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "maml: There is no weights file nowhere.safetensors.\n"
 
 
 @pytest.mark.parametrize("command", [None, "train", "evaluate", "adapt", "data", "bench"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -97,10 +96,16 @@ def test_who_has_been_away_for_long_makes_room(
     away, here = visitors.welcome(), visitors.welcome()
     fill(here, 1, 500_000)
     fill(away, 1, 600_000)
-    time.sleep(0.5)
+    seen: set[float] = set()
+
+    def weighed_again() -> bool:
+        seen.add(visitors._weighed)
+        return len(seen) > 2
+
+    wait_until(weighed_again)
     assert away.folder.exists(), "nobody's runs go before ten minutes"
     away.presence.heard -= 601
-    wait_until(lambda: not away.folder.exists(), 5)
+    wait_until(lambda: not away.folder.exists())
     assert here.folder.exists()
     visitors.close()
 

@@ -24,11 +24,9 @@ def make(folder: Path, iterations: int = 100_000, limit_minutes: float = 0) -> T
     return Training(1, Job(small_recipe(iterations), "generated", folder), limit_minutes)
 
 
-def keep_until(
-    training: Training, reached: Callable[[], object], seconds: float = PATIENCE
-) -> None:
+def keep_until(training: Training, reached: Callable[[], object]) -> None:
     """Keep a training's time until something is true."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not reached():
         assert time.monotonic() < deadline, training.live()
         training.keep_time()
@@ -76,8 +74,8 @@ def test_it_trains_rests_stops_and_is_resumed_at_the_very_step(tmp_path: Path) -
     process = training.process
     assert process is not None
     training.abandon("lost")
-    assert training.live()["state"] == "lost" and process.wait(5)
-    keep_until(training, lambda: training.ended, 5)
+    assert training.live()["state"] == "lost" and process.wait(PATIENCE)
+    keep_until(training, lambda: training.ended)
     assert training.live()["state"] == "lost"
 
 
@@ -105,7 +103,7 @@ def test_stopped_before_its_first_step_it_ends_at_once(tmp_path: Path) -> None:
     assert training.state == "preparing"
     training.stop()
     assert training.live()["state"] == "stopped"
-    keep_until(training, lambda: training.ended, 5)
+    keep_until(training, lambda: training.ended)
     assert training.resumable and training.iteration == 0
 
 
@@ -120,7 +118,7 @@ def test_a_rest_that_is_too_long_makes_room(
     training.keep_time()
     assert training.live()["state"] == "paused"
     monkeypatch.setattr(module, "PAUSE_MINUTES", 0.5 / 60)
-    keep_until(training, lambda: training.ended, 15)
+    keep_until(training, lambda: training.ended)
     assert training.state == "stopped" and training.resumable
 
 
@@ -134,9 +132,9 @@ def test_one_that_does_not_obey_is_killed(tmp_path: Path, monkeypatch: pytest.Mo
     os.kill(pid, signal.SIGSTOP)
     training.stop()
     began = time.monotonic()
-    keep_until(training, lambda: training.ended, 10)
+    keep_until(training, lambda: training.ended)
     assert gone(pid) and training.state == "stopped"
-    assert 1 <= time.monotonic() - began < 5
+    assert time.monotonic() - began >= 1, "it has so long to obey"
 
 
 def test_one_that_dies_says_so_and_can_be_resumed(tmp_path: Path) -> None:
@@ -145,7 +143,7 @@ def test_one_that_dies_says_so_and_can_be_resumed(tmp_path: Path) -> None:
     keep_until(training, lambda: training.iteration > 2)
     assert training.process is not None
     training.process.kill()
-    keep_until(training, lambda: training.ended, 10)
+    keep_until(training, lambda: training.ended)
     assert training.state == "died" and training.resumable
     assert len(training.folder.records()) >= training.iteration
 
