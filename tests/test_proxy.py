@@ -23,8 +23,6 @@ from starlette.routing import Route
 from benchmarks.browser import free_port, start_app, stop_app
 from benchmarks.smoke import smoke
 
-pytestmark = pytest.mark.process
-
 PREFIX = "/pad"
 _OF_ONE_CONNECTION = ("connection", "keep-alive", "transfer-encoding")
 
