@@ -31,7 +31,7 @@ app: $(VENV)/.app-installed
 test: install-test lint types test-js test-py
 
 test-fast: KINDS := fast
-test-fast: install-test test-py
+test-fast: $(VENV)/.test-installed test-py
 
 test-all: KINDS :=
 test-all: test
