@@ -1,18 +1,26 @@
 # make app    open MAML Sketchpad on http://127.0.0.1:7860
-# make test   lint, types and all tests
-# make test-pythons   the same on Python 3.11, 3.12 and 3.13, each in an environment of its own
+# make test-fast   the tests that start no process and no browser
+# make test   lint, types and all tests but the slow ones
+# make test-all   the slow ones too: wheels, torchrun, the notebooks executed, kills, a soak in small
+# make test-pythons   make test on Python 3.11, 3.12 and 3.13, each in an environment of its own
 # make space-check   serve it as a Space does, in a new environment, and draw and train there
 # Another interpreter: make app PYTHON=python3.13     Another folder: make app VENV=/somewhere/venv
 
 PYTHON ?= python3
 VENV ?= .venv
 PYTHONS ?= 3.11 3.12 3.13
+# Which tests, in the words of `pytest -m`; tests/kinds.py says what the kinds are.
+KINDS ?= not slow
+
+# Without bytecode every worker would rewrite the assertions of every test file in every run.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 JS_TESTS := $(wildcard tests/js/*.test.js tests/js/*.test.mjs)
 
-.PHONY: help app test test-pythons space-check install-test chromium lint types test-js test-py clean
+.PHONY: help app test test-fast test-all test-pythons space-check install-test chromium lint types \
+    test-js test-py clean
 
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
@@ -21,6 +29,12 @@ app: $(VENV)/.app-installed
 	$(BIN)/python app.py
 
 test: install-test lint types test-js test-py
+
+test-fast: KINDS := fast
+test-fast: $(VENV)/.test-installed test-py
+
+test-all: KINDS :=
+test-all: test
 
 test-pythons:
 	for version in $(PYTHONS); do \
@@ -82,7 +96,8 @@ endif
 # One thread each: two workers' threads would only wait for each other.
 test-py:
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive \
-	    $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	    $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 \
+	    -m "$(KINDS)"
 
 space-check: install-test
 	$(BIN)/python -m benchmarks.space_check --python $(PYTHON)

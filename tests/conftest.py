@@ -18,6 +18,8 @@ from trainings import Clock
 from maml.data.characters import CharacterSet
 from maml.data.synthetic import generate_alphabets
 
+pytest_plugins = ["kinds", "reruns"]
+
 # A shell that runs tests in the background lets them ignore Ctrl-C, and so would all they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import maml.bench_training
-from maml.bench_training import bench_training
+from maml.bench_training import StepTiming, bench_training
 from maml.config import EpisodeShape, HeadKind, InnerLoop, NetworkSettings, Recipe
 from maml.embedding import EmbeddingNetwork
 from maml.networks import NotebookNet
@@ -43,8 +43,12 @@ SMALL = [
 ]
 
 
-def test_each_recipe_is_timed() -> None:
-    rows = list(bench_training(SMALL, repeats=2))
+@pytest.fixture(scope="module")
+def rows() -> list[StepTiming]:
+    return list(bench_training(SMALL, repeats=2))
+
+
+def test_each_recipe_is_timed(rows: list[StepTiming]) -> None:
     assert [(row.recipe, row.meta_batch) for row in rows] == [
         ("small notebook", 3),
         ("small live", 2),
@@ -99,14 +103,16 @@ def test_times_are_those_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert row.ratio == pytest.approx(3)  # of 3, 7 and 2
 
 
-def test_peak_memory_grows_with_what_a_step_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peak_memory_grows_with_what_a_step_keeps(
+    rows: list[StepTiming], monkeypatch: pytest.MonkeyPatch
+) -> None:
     right = NotebookNet.stem
 
     def greedy(self: NotebookNet, images: Tensor) -> Tensor:
         torch.ones(12_500_000)  # 50 MB, given back at once
         return right(self, images)
 
-    (before,) = bench_training(SMALL[:1], repeats=1)
+    before = rows[0]
     monkeypatch.setattr(NotebookNet, "stem", greedy)
     (after,) = bench_training(SMALL[:1], repeats=1)
     if before.higher_mb is None or before.batched_mb is None:

@@ -501,6 +501,7 @@ for limit in sys.argv[2:]:
 """
 
 
+@pytest.mark.process
 def test_full_disk_leaves_the_old_files_whole(tmp_path: Path) -> None:
     """Whether the weights or only their record no longer fit."""
     path = tmp_path / "model.safetensors"
@@ -538,6 +539,7 @@ def test_read_only_folder(weights: Path) -> None:
     assert weights.read_bytes() == before
 
 
+@pytest.mark.process
 def test_disk_that_fills_up(
     small_disk: Callable[[str], Path],
 ) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -513,16 +514,20 @@ def test_too_many_symbols(tmp_path: Path, weights: str, capsys: pytest.CaptureFi
 # A process of its own ----------------------------------------------------------------------------
 
 
-def test_as_a_process(tmp_path: Path) -> None:
-    """Exit status, standard error and --help as a shell sees them."""
-    broken = subprocess.run(
-        [sys.executable, "-m", "maml", "evaluate", "--weights", "nowhere.safetensors"],
-        capture_output=True,
-        text=True,
-    )
-    assert broken.returncode == 2
-    assert broken.stdout == ""
-    assert broken.stderr == "maml: There is no weights file nowhere.safetensors.\n"
+def test_the_program_ends_with_the_status_of_its_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["maml", "evaluate", "--weights", "nowhere.safetensors"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit, match="^2$"):
+            program.console_script()
+        assert signal.getsignal(signal.SIGTERM) is not before
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "maml: There is no weights file nowhere.safetensors.\n"
 
 
 @pytest.mark.parametrize("command", [None, "train", "evaluate", "adapt", "data", "bench"])
@@ -533,6 +538,7 @@ def test_help(command: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage: maml" in capsys.readouterr().out
 
 
+@pytest.mark.process
 def test_reader_that_goes_away_is_no_failure(weights: str) -> None:
     """`python -m maml bench | head -1`: silence on standard error."""
     shell = f'"{sys.executable}" -m maml bench --json --weights "{weights}" | head -c 1'

@@ -69,6 +69,7 @@ def test_what_all_may_take_is_refused_to_everybody(tmp_path: Path) -> None:
     mine.add(small_recipe(10), "generated")
 
 
+@pytest.mark.process
 def test_a_training_that_fills_its_share_is_saved_and_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,6 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 import maml
 
 SHAPE = re.compile(r"\((?:[^()]*,[^()]*|\.\.\.)\)|scalar")
@@ -81,44 +79,67 @@ def arguments(thing: Any) -> dict[str, str]:
     return {one.name: str(one.annotation) for one in given if one.name not in ("self", "cls")}
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_public_names_are_documented(name: str) -> None:
-    thing = PUBLIC[name]
+def test_public_names_are_documented() -> None:
+    wrong = [f"{name}: {fault}" for name, thing in PUBLIC.items() for fault in faults(name, thing)]
+    assert not wrong
+
+
+def faults(name: str, thing: Any) -> Iterator[str]:
+    """What is wrong with the docstring of a public name."""
     documentation = inspect.cleandoc(thing.__doc__ or "")
-    assert documentation and not documentation.startswith(name + "("), "it has no docstring"
+    if not documentation or documentation.startswith(name + "("):
+        yield "it has no docstring"
+        return
     parts = sections(documentation)
-    assert parts[""].split("\n\n")[0].rstrip().endswith((".", ":")), "it begins with no sentence"
-    if name in SOURCES:
-        assert "arXiv" in documentation or "ource:" in documentation, "it names no source"
+    if not parts[""].split("\n\n")[0].rstrip().endswith((".", ":")):
+        yield "it begins with no sentence"
+    if name in SOURCES and not ("arXiv" in documentation or "ource:" in documentation):
+        yield "it names no source"
     if name in IS_PROPERTY:
         return
-    expected = arguments(thing)
-    described = entries(parts.get("Args", ""))
     # "`predict` for queries (m, ...)": all but the difference is said there.
-    if is_variant := documentation.startswith("`"):
-        described = dict.fromkeys(expected, parts[""]) | described
-    if name == "MetaNetwork":  # its arguments are what its attributes are
-        described |= entries(parts["Attributes"])
-        expected = dict.fromkeys(expected, "")
-    missing = set(expected) - set(described)
-    assert not missing, f"Args leaves out {missing}"
-    if name != "MetaNetwork":
-        assert not set(described) - set(expected), "Args has names that nobody passes"
-    for argument, annotation in expected.items():
-        if re.search(r"Tensor|NDArray|ArrayLike", annotation) or argument == "images":
-            assert SHAPE.search(described[argument]), f"{argument} has no shape"
-        elif re.search(r"\bfloat\b", annotation):
-            assert UNIT.search(described[argument]), f"{argument} has neither unit nor range"
+    is_variant = documentation.startswith("`")
+    yield from faults_of_arguments(name, arguments(thing), parts, is_variant)
     if inspect.isclass(thing):
         return
     returned = str(inspect.signature(thing).return_annotation)
     if returned != "None" and not is_variant:
-        assert "Returns" in parts or "Yields" in parts, "it does not say what it returns"
-        if re.search(r"Tensor|NDArray", returned) and "dict" not in returned:
-            assert SHAPE.search(parts["Returns"]), "what it returns has no shape"
+        said = parts.get("Returns", parts.get("Yields"))
+        if said is None:
+            yield "it does not say what it returns"
+        elif (
+            re.search(r"Tensor|NDArray", returned)
+            and "dict" not in returned
+            and not SHAPE.search(parts.get("Returns", ""))
+        ):
+            yield "what it returns has no shape"
     told = entries(parts.get("Raises", ""))
     for error in raised(thing):
-        assert any(one.rpartition(".")[2] == error for one in told), f"Raises leaves out {error}"
+        if not any(one.rpartition(".")[2] == error for one in told):
+            yield f"Raises leaves out {error}"
+
+
+def faults_of_arguments(
+    name: str, expected: dict[str, str], parts: dict[str, str], is_variant: bool
+) -> Iterator[str]:
+    """What is wrong with the section on arguments."""
+    described = entries(parts.get("Args", ""))
+    if is_variant:
+        described = dict.fromkeys(expected, parts[""]) | described
+    if name == "MetaNetwork":  # its arguments are what its attributes are
+        described |= entries(parts["Attributes"])
+        expected = dict.fromkeys(expected, "")
+    elif unknown := set(described) - set(expected):
+        yield f"Args has names that nobody passes: {unknown}"
+    if missing := set(expected) - set(described):
+        yield f"Args leaves out {missing}"
+    for argument in expected.keys() & described.keys():
+        annotation, text = expected[argument], described[argument]
+        if re.search(r"Tensor|NDArray|ArrayLike", annotation) or argument == "images":
+            if not SHAPE.search(text):
+                yield f"{argument} has no shape"
+        elif re.search(r"\bfloat\b", annotation) and not UNIT.search(text):
+            yield f"{argument} has neither unit nor range"
 
 
 def raised(function: Any) -> set[str]:

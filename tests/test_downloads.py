@@ -5,13 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import runpy
 import shlex
 import shutil
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -30,8 +27,6 @@ from maml.sessions import downloads, events
 from maml.sessions.form import recipe_of, values_of
 from maml.sessions.process import Job
 from maml.sessions.training import Training
-
-ROOT = Path(__file__).parents[1]
 
 
 def make(folder: Path, number: int, records: int, seed: int = 1227) -> Training:
@@ -130,7 +125,9 @@ def test_the_command_describes_the_very_recipe(tmp_path: Path, source: Source) -
     assert program._recipe(options) == training.job.recipe and source_of(options)[0] == source
 
 
-def test_the_checkpoints_readme_has_commands_that_work(tmp_path: Path) -> None:
+def test_the_checkpoints_readme_has_commands_that_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     training = make(tmp_path, 3, 1)
     with pytest.raises(ValueError, match="Run 3 has no weights yet"):
         downloads.checkpoint(training)
@@ -147,15 +144,9 @@ def test_the_checkpoints_readme_has_commands_that_work(tmp_path: Path) -> None:
     assert downloads.train_command(training) in readme
     commands = re.findall(r"^    python (-m maml evaluate .*)$", readme, re.MULTILINE)
     assert len(commands) == 1
-    done = subprocess.run(
-        [sys.executable, *shlex.split(commands[0]), "--tasks", "5", "--json"],
-        cwd=tmp_path / "zip",
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["protocol"] == "5-way 3-shot"
+    monkeypatch.chdir(tmp_path / "zip")
+    assert program.main([*shlex.split(commands[0])[2:], "--tasks", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["protocol"] == "5-way 3-shot"
     lines = [line[4:] for line in readme.splitlines() if line.startswith("    ")]
     begin = lines.index("import maml")
     images = [np.eye(28, dtype=np.float32), np.full((28, 28), 0.5, np.float32)] * 3
@@ -167,7 +158,5 @@ def test_the_checkpoints_readme_has_commands_that_work(tmp_path: Path) -> None:
     }
     script = tmp_path / "zip" / "use.py"
     script.write_text("\n".join(lines[begin : begin + 4]))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path / "zip")
-        result = runpy.run_path(str(script), given)
+    result = runpy.run_path(str(script), given)
     assert len(result["answer"].probabilities) == 6

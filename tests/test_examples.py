@@ -1,14 +1,16 @@
-"""The examples, run as a reader runs them; they use public names only."""
+"""The examples, run with a reader's arguments; they use public names only."""
 
 from __future__ import annotations
 
 import ast
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 import maml
@@ -17,17 +19,22 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
-def run(name: str, *arguments: str | Path) -> list[str]:
-    """The lines that an example prints."""
-    ended = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)],
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout.splitlines()
+class Run(Protocol):
+    """Runs an example; returns the lines that it prints."""
+
+    def __call__(self, name: str, *arguments: str | Path) -> list[str]: ...
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    def run(name: str, *arguments: str | Path) -> list[str]:
+        path = str(ROOT / "examples" / name)
+        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
+        with torch.random.fork_rng():
+            runpy.run_path(path, run_name="__main__")
+        return capsys.readouterr().out.splitlines()
+
+    return run
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -67,7 +74,7 @@ def picture(path: Path, kind: str, shift: int = 0) -> Path:
     return path
 
 
-def test_adapt_folder(tmp_path: Path) -> None:
+def test_adapt_folder(tmp_path: Path, run: Run) -> None:
     for kind in ("cross", "ring"):
         for number in range(3):
             picture(tmp_path / "symbols" / kind / f"{number}.png", kind, 4 * number)
@@ -86,7 +93,7 @@ def test_adapt_folder(tmp_path: Path) -> None:
     assert maml.AdaptedLearner.load(saved).predict(inks).winners == ("ring", "cross", None)
 
 
-def test_evaluate_callable() -> None:
+def test_evaluate_callable(run: Run) -> None:
     given = ["--data", "generated", "--alphabets", "2", "--tasks", "6"]
     lines = run("evaluate_callable.py", *given)
     number = r"(\d+\.\d\d) \+- \d+\.\d\d %"
@@ -100,7 +107,9 @@ def test_evaluate_callable() -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--first-order"]])
-def test_own_module_is_trained_saved_and_loaded(tmp_path: Path, options: list[str]) -> None:
+def test_own_module_is_trained_saved_and_loaded(
+    tmp_path: Path, run: Run, options: list[str]
+) -> None:
     out = tmp_path / "own.safetensors"
     steps = ["--iterations", "25" if options else "30"]
     before, after, loaded = run("own_module.py", "--out", out, *steps, *options)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from drawings import BAR, CROSS, ROUND, TILTED, document, picture
+from drawings import CROSS, ROUND, TILTED, document, picture
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -103,22 +103,37 @@ def run(folder: Path, *runs: list[str]) -> list[tuple[int, str, str]]:
     return [(one[0], one[1], one[2]) for one in map(json.loads, ran.stdout.splitlines())]
 
 
-def test_the_exported_network_answers_as_the_page_does(model: MetaNetwork, tmp_path: Path) -> None:
+RENAMED = [{**SYMBOLS[0], "name": "Disc"}, *SYMBOLS[1:]]
+
+
+@pytest.fixture(scope="module")
+def ran(model: MetaNetwork, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str, str]]:
+    """What the exported program did: with queries, with no argument, for help, with bad files."""
+    folder = tmp_path_factory.mktemp("export")
     session = DrawSession()
-    renamed = [{**SYMBOLS[0], "name": "Disc"}, *SYMBOLS[1:]]
     answer(parse_document(document(symbols=SYMBOLS, steps=3)), session, model)
-    packed = pack_learner(parse_document(document(symbols=renamed, steps=3)), session, model)
-    folder = unpacked(packed, tmp_path / "adapted network")
+    packed = pack_learner(parse_document(document(symbols=RENAMED, steps=3)), session, model)
     for name, strokes in QUERIES.items():
         url = picture(strokes, side=300, pen=8)
-        (tmp_path / f"{name}.png").write_bytes(base64.b64decode(url.partition(",")[2]))
-    ((status, out, errors),) = run(folder, [f"{name}.png" for name in QUERIES])
+        (folder / f"{name}.png").write_bytes(base64.b64decode(url.partition(",")[2]))
+    (folder / "no.png").write_text("hello")
+    (folder / "blank.png").write_bytes(base64.b64decode(picture([]).partition(",")[2]))
+    unreadable = ["no.png", "gone.png", "blank.png", "bar.png"]
+    queries = [f"{name}.png" for name in QUERIES]
+    return run(unpacked(packed, folder / "adapted network"), queries, [], ["--help"], unreadable)
+
+
+@pytest.mark.process
+def test_the_exported_network_answers_as_the_page_does(
+    model: MetaNetwork, ran: list[tuple[int, str, str]]
+) -> None:
+    status, out, errors = ran[0]
     assert status == 0, errors
     assert "Cross ✚" in out, "names stand as they were written"
     printed = [json.loads(line) for line in out.splitlines()]
     expected = adapt_and_classify(
         model,
-        [{"name": one["name"], "examples": one["examples"]} for one in renamed[:2]],
+        [{"name": one["name"], "examples": one["examples"]} for one in RENAMED[:2]],
         [{"picture": picture(strokes, side=300, pen=8)} for strokes in QUERIES.values()],
         3,
     )
@@ -132,16 +147,11 @@ def test_the_exported_network_answers_as_the_page_does(model: MetaNetwork, tmp_p
     assert [one["name"] for one in printed] == ["Cross ✚", "Disc", None]
 
 
+@pytest.mark.process
 def test_the_program_says_how_it_is_used_and_what_it_cannot_read(
-    model: MetaNetwork, tmp_path: Path
+    ran: list[tuple[int, str, str]],
 ) -> None:
-    packed = pack_learner(parse_document(document()), DrawSession(), model)
-    folder = unpacked(packed, tmp_path / "network")
-    (tmp_path / "no.png").write_text("hello")
-    (tmp_path / "blank.png").write_bytes(base64.b64decode(picture([]).partition(",")[2]))
-    (tmp_path / "bar.png").write_bytes(base64.b64decode(picture(BAR).partition(",")[2]))
-    pictures = ["no.png", "gone.png", "blank.png", "bar.png"]
-    bare, helped, (status, out, errors) = run(folder, [], ["--help"], pictures)
+    bare, helped, (status, out, errors) = ran[1:]
     assert (bare[0], helped[0]) == (2, 0)
     assert "python run.py picture.png" in bare[1] == helped[1]
     assert status == 1 and json.loads(out)["file"] == "bar.png"

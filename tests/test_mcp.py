@@ -18,6 +18,8 @@ from apps import quiet_app
 
 from benchmarks.browser import ROOT
 
+pytestmark = pytest.mark.process
+
 CROSS = {"strokes": [[[0, 0], [10, 10]], [[10, 0], [0, 10]]]}
 CUP = {"strokes": [[[0, 0], [2, 8], [5, 10], [8, 8], [10, 0]]]}
 SYMBOLS = [{"name": "cross", "examples": [CROSS]}, {"name": "cup", "examples": [CUP]}]

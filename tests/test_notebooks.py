@@ -30,6 +30,7 @@ def code(path: Path) -> str:
     return "\n".join("".join(cell["source"]) for cell in cells(path, "code"))
 
 
+@pytest.mark.slow
 def test_it_runs(tmp_path: Path) -> None:
     program = code(ENGLISH)
     for name, value in QUICKLY.items():

@@ -7,11 +7,11 @@ import http.server
 import itertools
 import json
 import os
-import subprocess
 import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from maml.data.characters import CharacterSet
 from maml.data.omniglot import OMNIGLOT, Edition, Half, describe, load_omniglot
 from maml.data.strokes import load_strokes
 from maml.drawing import image_to_ink, strokes_to_image
+
+if sys.platform != "win32":
+    import resource
 
 MINIATURE = Edition(
     background=Half("images_background", "", {"Runes": 2, "Ants": 1}),
@@ -402,40 +405,30 @@ def test_download_without_a_connection_says_how_to_mend_it(
         load(None, cache, edition=edition)
 
 
-FULL_DISK = """
-import resource, signal, sys
-from tests.test_omniglot import *
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-zips, cache = map(Path, sys.argv[1:3])
-print(load(zips, cache / "arrays").characters[0])
-try:
-    load(None, cache / "downloads", edition=replace(MINIATURE, url=sys.argv[3]))
-except OSError as error:
-    print(error)
-"""
-"""A process whose files may not grow beyond 4 KiB."""
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A disk without room: no file may grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are POSIX")
 def test_full_disk(server: Server, tmp_path: Path, cache: Path) -> None:
     zips = write_zips(tmp_path / "others")
     (tmp_path / "zips" / "images_background.zip").write_bytes(os.urandom(100_000))
-    url = f"http://127.0.0.1:{server.server_address[1]}/"
-    run = subprocess.run(
-        [sys.executable, "-B", "-c", FULL_DISK, str(zips), str(cache), url],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[1],
-    )
-    assert run.returncode == 0, run.stderr
-    first, second = run.stdout.splitlines()
-    # Without room for its array the data set is there all the same ...
-    assert first == "Ants/character01"
-    assert "could not be kept" in run.stderr
-    # ... without room for the download it is not; and nothing half written stays behind.
-    assert "File too large" in second
-    assert "room on the disk" in second
+    edition = replace(MINIATURE, url=f"http://127.0.0.1:{server.server_address[1]}/")
+    with files_of_at_most(4096):
+        # Without room for its array the data set is there all the same ...
+        with pytest.warns(RuntimeWarning, match="could not be kept"):
+            data = load(zips, cache / "arrays")
+        # ... without room for the download it is not; and nothing half written stays behind.
+        with pytest.raises(OSError, match="File too large.*room on the disk"):
+            load(None, cache / "downloads", edition=edition)
+    assert data.characters[0] == "Ants/character01"
     assert [path for path in cache.rglob("*") if path.is_file()] == []
 
 

@@ -60,6 +60,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(tmp_path: Path, together: Path) -> None:
     expected = train_alone(tmp_path, "meta")
     found = records(together)
@@ -78,6 +79,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path, together: Path) -> None
         assert float((left[name] - right[name]).abs().max()) < 1e-5, name
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_gradient_of_a_pretraining_episode(
     tmp_path: Path, together: Path
 ) -> None:
@@ -89,6 +91,7 @@ def test_two_processes_find_the_gradient_of_a_pretraining_episode(
         assert torch.allclose(right[name], tensor, rtol=1e-9, atol=1e-9), name
 
 
+@pytest.mark.slow
 def test_a_lost_process_ends_the_run_which_one_process_resumes(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     parts.mkdir()

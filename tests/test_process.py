@@ -27,6 +27,8 @@ from maml.sessions.process import Job, TrainingProcess, start_program
 from maml.sessions.warm import WarmStart
 from maml.sessions.worker import PROCESS_NAME
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[1]
 
 

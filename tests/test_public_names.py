@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image, ImageDraw
 
@@ -124,18 +121,3 @@ def test_shipped_weights_know_new_alphabets(omniglot_dir: Path) -> None:
     test = maml.load_omniglot().split("alphabets", "test").choose(range(0, 659, 9))
     result = maml.evaluate(maml.load_pretrained(), test, EpisodeShape(5, 1, 5), tasks=60)
     assert result.accuracy > 0.95
-
-
-@pytest.mark.parametrize("command", ["train", "evaluate", "adapt", "data", "bench"])
-def test_commands_are_there(command: str) -> None:
-    from maml.__main__ import main
-
-    with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
-    assert ended.value.code == 0
-
-
-def test_package_starts_as_a_program() -> None:
-    ended = subprocess.run([sys.executable, "-m", "maml"], capture_output=True, text=True)
-    assert ended.returncode == 2
-    assert len(ended.stderr.splitlines()) == 1

@@ -297,6 +297,7 @@ def fetch(server: Server, cache: Path, **settings: Any) -> Any:
     return load_quickdraw(**settings)
 
 
+@pytest.mark.process
 def test_only_the_first_stretch_is_fetched_and_kept_with_its_digest(
     server: Server, folder: Path, cache: Path
 ) -> None:

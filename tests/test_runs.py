@@ -381,7 +381,13 @@ def train_here(folder: RunFolder, name: str, resume: bool = False) -> None:
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize(("name", "lines"), [("notebook", 4), ("flagship", 3)])
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        pytest.param("notebook", 4, marks=pytest.mark.slow),
+        pytest.param("flagship", 3, marks=pytest.mark.process),
+    ],
+)
 def test_killed_run_that_is_resumed_is_the_unbroken_run(
     tmp_path: Path, name: str, lines: int, unbroken: dict[str, RunFolder]
 ) -> None:
@@ -425,7 +431,13 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     return folders
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.process),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_asked_to_end_it_saves_and_ends_with_a_line(
     tmp_path: Path, number: signal.Signals, unbroken: dict[str, RunFolder]
 ) -> None:

@@ -28,6 +28,8 @@ from maml.demo.gate import ENDPOINT, OTHER, QUESTION
 from maml.demo.headers import page_headers
 from maml.sessions.memory import OfferedWeights, VisitorMemory, is_token
 
+pytestmark = pytest.mark.process
+
 CROSS = [[[200, 200], [800, 800]], [[800, 200], [200, 800]]]
 CUP = [[[200, 200], [220, 600], [500, 850], [780, 600], [800, 200]]]
 TOKEN = "a-visitor-of-the-test-suite"

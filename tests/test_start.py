@@ -17,6 +17,8 @@ import pytest
 import maml
 from benchmarks.browser import ROOT, free_port, start_app
 
+pytestmark = pytest.mark.process
+
 
 def cannot_start(**environment: str) -> str:
     """What the app says as it gives up."""

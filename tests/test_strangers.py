@@ -18,6 +18,8 @@ from trainings import wait_until
 
 from benchmarks.trainer import Page
 
+pytestmark = pytest.mark.process
+
 TTL = 3.0
 GRACE = 8.0
 _PROGRAM = f"""

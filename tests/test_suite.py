@@ -118,8 +118,9 @@ def test_steps_are_those_of_one_learner_that_takes_ten(
 
 
 def test_unequal_shots_are_answered_from_as_many_examples(
-    model: SketchNet, small_alphabets: CharacterSet
+    model: SketchNet, small_alphabets: CharacterSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(suite, "_SPECIALIST_STEPS", 6)
     data = generate_alphabets(alphabets=1, characters=10, drawings=15, seed=5)
     special = specialist(model, small_alphabets, EpisodeShape(10, 5, 5))
     copies = {EpisodeShape(10, 5, 5): FeatureTable(special, data)}

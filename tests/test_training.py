@@ -17,17 +17,17 @@ from maml.sessions import training as module
 from maml.sessions.process import Job
 from maml.sessions.training import Training
 
+pytestmark = pytest.mark.process
+
 
 def make(folder: Path, limit_minutes: float = 0) -> Training:
     job = Job(small_recipe(10_000), "generated", folder)
     return Training(1, job, limit_minutes, scripted)
 
 
-def keep_until(
-    training: Training, reached: Callable[[], object], seconds: float = PATIENCE
-) -> None:
+def keep_until(training: Training, reached: Callable[[], object]) -> None:
     """Keep a training's time until something is true."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not reached():
         assert time.monotonic() < deadline, training.live()
         training.keep_time()

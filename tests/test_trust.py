@@ -14,6 +14,8 @@ from benchmarks.kills import gaps, kill_apps, kill_trainings
 from benchmarks.malformed import attack
 from benchmarks.soak import Soak
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:

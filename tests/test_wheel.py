@@ -71,6 +71,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_every_file(wheel: Path) -> None:
     def below(folder: Path) -> Iterator[Path]:
         for path in folder.iterdir():
@@ -145,12 +146,14 @@ def run_watched(installed: Path, program: str, *arguments: str, cwd: Path) -> st
     return run(installed, "python", str(path), str(ROOT), lent, *arguments, cwd=cwd)
 
 
+@pytest.mark.slow
 def test_the_console_script_explains_itself(installed: Path, tmp_path: Path) -> None:
     printed = run(installed, "maml", "--help", cwd=tmp_path)
     assert printed.startswith("usage: maml ")
     assert "evaluate" in printed
 
 
+@pytest.mark.slow
 def test_evaluate_runs_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
     program = "from maml.__main__ import main\nsys.exit(main(ARGUMENTS))\n"
     options = ["evaluate", "--data", "synthetic", "--tasks", "3"]
@@ -159,6 +162,7 @@ def test_evaluate_runs_away_from_the_checkout(installed: Path, tmp_path: Path) -
     assert "5-way 1-shot" in printed
 
 
+@pytest.mark.slow
 def test_app_and_weights_load_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
     program = """
 import gradio
@@ -178,6 +182,7 @@ print(maml.__file__, maml.__version__, digits, isinstance(demo, gradio.Blocks))
     assert is_page == "True"
 
 
+@pytest.mark.slow
 def test_a_run_of_an_installed_package_names_no_commit(installed: Path, tmp_path: Path) -> None:
     """Even if the environment lies in a checkout of something else."""
     shutil.copytree(installed, tmp_path / "env", symlinks=True)
@@ -192,6 +197,7 @@ def test_a_run_of_an_installed_package_names_no_commit(installed: Path, tmp_path
     assert printed == "unknown\n"
 
 
+@pytest.mark.slow
 def test_the_version_is_said_once(installed: Path, tmp_path: Path) -> None:
     assert "version" not in PROJECT
     program = "from importlib import metadata\nprint(metadata.version('maml-sketchpad'))\n"

@@ -28,6 +28,8 @@ from maml.sessions.process import Job
 from maml.sessions.training import Training
 from maml.sessions.worker import SAVE_SECONDS
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[1]
 
 

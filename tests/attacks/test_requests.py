@@ -13,6 +13,8 @@ import pytest
 
 from benchmarks.browser import free_port, start_app, stop_app
 
+pytestmark = pytest.mark.process
+
 DEEP = b"[" * 50_000 + b"]" * 50_000
 TOKEN = "x" * 30
 

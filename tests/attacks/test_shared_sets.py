@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import random
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -115,9 +114,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_what_is_no_set_is_refused_in_one_line(read: Read, kind: str) -> None:
-    began = time.monotonic()
     (found,) = read([HOSTILE[kind]])
-    assert time.monotonic() - began < 2
     for language in ("en", "zh"):
         text = worded(found["problem"], language)
         assert text and "\n" not in text and len(text) < 250
