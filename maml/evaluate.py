@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maml.adapt import AdaptedLearner, adapt_features, adapt_tasks
-from maml.batched import evaluation_mode
+from maml.batched import evaluating, private_copy
 from maml.config import LARGEST_SEED, LARGEST_STEPS, EpisodeShape, require_whole
 from maml.data.characters import CharacterSet
 from maml.data.episodes import Episode, EpisodeSampler
@@ -95,14 +95,14 @@ class FeatureTable:
         self.model = model
         self.data = data
         self.device = next(model.parameters()).device
+        self._evaluated = private_copy(model)
         self._images = torch.from_numpy(data.images)
         self._table: Tensor | None = None
         self._known = torch.zeros(self._images.shape[:2], dtype=torch.bool)
 
     @torch.no_grad()
     def _stem(self, images: Tensor) -> Tensor:
-        with evaluation_mode(self.model):
-            return self.model.features(images[:, None].to(self.device).float().div(255))
+        return self._evaluated.features(images[:, None].to(self.device).float().div(255))
 
     def prepare(self, rows: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Compute features for later calls in a few large batches.
@@ -202,7 +202,7 @@ def evaluate(
     if network is not None:
         steps = network.inner.evaluation_steps if steps is None else steps
         require_whole("steps", steps, 0, LARGEST_STEPS)
-        answer = functools.partial(_adapted, network, steps, transductive, prototypes)
+        answer = functools.partial(_adapted, evaluating(network), steps, transductive, prototypes)
     else:
         classifier = _require_classifier(model)
         if steps is not None:
@@ -229,7 +229,7 @@ def _adapted(
 ) -> _Answered:
     """A network's answers to a task after each inner step."""
     device = next(model.parameters()).device
-    with torch.no_grad(), evaluation_mode(model):
+    with torch.no_grad():
         support = model.features(episode.support_images.to(device))
         queries = model.features(episode.query_images.to(device))
     learner = adapt_task(model, support, steps, episode.support_labels)
