@@ -36,7 +36,7 @@ class EvaluationResult:
     Args:
         protocol: the shape of the tasks, in words.
         accuracy: mean over tasks, in [0, 1].
-        interval: half width of its 95 % confidence interval, in [0, 1].
+        interval: half width of its 95 % confidence interval, in [0, 1]; nan of a single task.
         tasks: number of tasks.
         loss: mean negative log-likelihood of the true class, in nats.
         accuracy_by_step: accuracy in [0, 1] after each inner step, step 0 first; of a callable just
@@ -50,7 +50,7 @@ class EvaluationResult:
         prototypes: accuracy in [0, 1], on the same tasks, of the nearest normalised class mean of
             the same network's embeddings, before adaptation; None where it was not measured.
         gain_by_step: accuracy above `prototypes` after each inner step, with the half width of its
-            95 % confidence interval (paired, over tasks); both in [-1, 1].
+            95 % confidence interval (paired, over tasks); both in [-1, 1], or nan likewise.
     """
 
     protocol: str
@@ -412,8 +412,9 @@ def adapt_task(
 
 
 def mean_and_interval(values: NDArray[np.floating]) -> tuple[float, float]:
-    """Mean and half width of its 95 % confidence interval (normal approximation)."""
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    """Mean and half width of its 95 % confidence interval (normal approximation); a single value
+    has none: nan."""
+    spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     return float(values.mean()), 1.96 * spread / math.sqrt(len(values))
 
 
