@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import signal
 import sys
@@ -35,6 +36,7 @@ from maml.data.synthetic import load_generated
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork
 from maml.parallel import LostProcess, Processes, joined
+from maml.plain import finite
 from maml.plots import accuracy_figure
 from maml.recipes import DEFAULT_RECIPE, RECIPES, live
 from maml.runs import (
@@ -98,7 +100,7 @@ def _model(options: argparse.Namespace) -> MetaNetwork:
 
 
 def _print_json(record: Any) -> None:
-    print(json.dumps(record, ensure_ascii=False))
+    print(json.dumps(finite(record), ensure_ascii=False))
 
 
 # train -------------------------------------------------------------------------------------------
@@ -248,7 +250,7 @@ def _stop_requests() -> Iterator[list[int]]:
 def _line(result: EvaluationResult) -> str:
     mode = "transductive" if result.transductive else "one query at a time"
     line = (
-        f"{result.protocol}: {100 * result.accuracy:.2f} +- {100 * result.interval:.2f} % "
+        f"{result.protocol}: {100 * result.accuracy:.2f}{_half(result.interval)} % "
         f"({result.tasks} tasks, {mode})"
     )
     if result.prototypes is None:
@@ -256,8 +258,13 @@ def _line(result: EvaluationResult) -> str:
     gain, interval = result.gain_by_step[-1]
     return (
         f"{line}; normalised prototypes {100 * result.prototypes:.2f} %, "
-        f"difference {100 * gain:+.2f} +- {100 * interval:.2f}"
+        f"difference {100 * gain:+.2f}{_half(interval)}"
     )
+
+
+def _half(interval: float) -> str:
+    """Half the width of a confidence interval, of which a single task has none."""
+    return "" if math.isnan(interval) else f" +- {100 * interval:.2f}"
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -312,7 +319,7 @@ def _run_suite(options: argparse.Namespace, model: MetaNetwork, data: CharacterS
         rows.append(row)
         if not options.json:
             print(row, flush=True)
-    plain = [dataclasses.asdict(row) for row in rows]
+    plain = finite([dataclasses.asdict(row) for row in rows])
     if options.json:
         _print_json(plain)
     if options.record:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from maml.batched import evaluation_mode, own_buffers, run_tasks
+from maml.batched import Copies, evaluating, own_buffers, private_copy, run_tasks, shareable
 from maml.config import LARGEST_STEPS, require_whole
 from maml.data.episodes import SupportSet
 from maml.embedding import normalised_means
@@ -72,7 +72,7 @@ class AdaptedTasks:
     def nbytes(self) -> int:
         """Bytes of its tensors, with those that answers have left to be used again."""
         left: list[Tensor] = []
-        for value in vars(self).values():
+        for value in list(vars(self).values()):  # Another thread may be adding one.
             if isinstance(value, KnownClasses):
                 left += value.tensors
             elif isinstance(value, Tensor):
@@ -83,6 +83,16 @@ class AdaptedTasks:
     def network(self) -> nn.Module:
         """The layers that `path` gives the tensors of."""
         return self.model.task_network(self.ways)[0]
+
+    @cached_property
+    def _shared(self) -> nn.Module | Copies:
+        """`network` for `run_tasks`, by several threads at once."""
+        return shareable(self.network)
+
+    @cached_property
+    def evaluated(self) -> MetaNetwork:
+        """`model` in evaluation mode, whatever mode that is in later on."""
+        return private_copy(self.model)
 
     @torch.no_grad()
     def probabilities(self, features: Tensor, step: int, *, transductive: bool = False) -> Tensor:
@@ -96,7 +106,7 @@ class AdaptedTasks:
         """
         by_batch = self.model.normalisation == "batch"
         logits = run_tasks(
-            self.network,
+            self._shared,
             self.path[step],
             features,
             self._support_statistics(step) if by_batch and not transductive else None,
@@ -118,7 +128,7 @@ class AdaptedTasks:
             return self.path_of_embeddings(self.embeddings_by_step(features))
         # Each state of a task is run as a task of its own: one pass instead of many.
         copies = features.repeat(states, *[1] * (features.dim() - 1))
-        logits = run_tasks(self.network, self.states, copies, batch_statistics=False)
+        logits = run_tasks(self._shared, self.states, copies, batch_statistics=False)
         return (logits / self._temperatures(states)).softmax(dim=-1).unflatten(0, (states, -1))
 
     def _temperatures(self, states: int) -> Tensor:
@@ -199,11 +209,12 @@ class AdaptedTasks:
     def _support_statistics(self, step: int) -> dict[str, Tensor]:
         """What lone queries are normalised by: the running statistics that a pass over the support
         set leaves with momentum 1."""
-        if step not in self._statistics:
-            buffers = own_buffers(self.network, len(self.features))
-            run_tasks(self.network, self.path[step], self.features, buffers, batch_statistics=True)
-            self._statistics[step] = buffers
-        return self._statistics[step]
+        found = self._statistics.get(step)
+        if found is None:
+            found = own_buffers(self.network, len(self.features))
+            run_tasks(self._shared, self.path[step], self.features, found, batch_statistics=True)
+            self._statistics[step] = found  # Only now is it complete, for other threads too.
+        return found
 
     @cached_property
     def _statistics(self) -> dict[int, dict[str, Tensor]]:
@@ -440,8 +451,7 @@ class AdaptedLearner:
     @torch.no_grad()
     def _see(self, images: object) -> Tensor:
         batch = self.model.pictures(images).to(self._tasks.features.device)
-        with evaluation_mode(self.model):
-            return self.model.features(batch)
+        return self._tasks.evaluated.features(batch)
 
 
 def adapt(model: MetaNetwork, support: SupportSet, steps: int | None = None) -> AdaptedLearner:
@@ -466,8 +476,8 @@ def adapt(model: MetaNetwork, support: SupportSet, steps: int | None = None) -> 
     require_whole("steps", steps, 0, LARGEST_STEPS)
     device = next(model.parameters()).device
     labels = support.labels.to(device)
-    with torch.no_grad(), evaluation_mode(model):
-        features = model.features(model.pictures(support.images).to(device))
+    with torch.no_grad():
+        features = evaluating(model).features(model.pictures(support.images).to(device))
     return adapt_features(model, features, labels, support.names, steps)
 
 

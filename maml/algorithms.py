@@ -16,7 +16,7 @@ from torch import Tensor
 from maml.config import Algorithm
 from maml.data.episodes import Episode
 from maml.embedding import normalised_means
-from maml.inner_loop import inner_loop
+from maml.inner_loop import InnerState, inner_loop
 from maml.model import MetaNetwork, mean_cross_entropy
 from maml.outer_loop import features_of, query_loss
 
@@ -96,20 +96,24 @@ def reptile(
 
     A task adapts to all of its drawings.  The gradient of the losses is the starting point less the
     adapted tensors, so an outer step of plain gradient descent with rate epsilon is the paper's
-    update.  Their value, and the accuracy, are those of the query drawings after adaptation, which
-    has seen them.
+    update.  Their value, and the accuracy, are those of the queries after adapting to the support
+    set alone, as for the other algorithms; they do not enter the update.
 
     Source: arXiv 1803.02999, Algorithm 2.
     """
-    features = features_of(model, episodes)
+    features = features_of(model, episodes).detach()
+    support = torch.stack([one.support_labels for one in episodes])
     queries = torch.stack([one.query_labels for one in episodes])
-    labels = torch.cat([torch.stack([one.support_labels for one in episodes]), queries], dim=1)
-    ways = episodes[0].ways
-    *_, last = inner_loop(
-        model, features.detach(), labels, ways, len(step_weights), differentiable=False
-    )
+    count, ways = support.shape[1], episodes[0].ways
+
+    def adapted(drawings: Tensor, labels: Tensor) -> InnerState:
+        steps = len(step_weights)
+        *_, last = inner_loop(model, drawings, labels, ways, steps, differentiable=False)
+        return last
+
+    last = adapted(features, torch.cat([support, queries], dim=1))
     with torch.no_grad():
-        logits = last.answer(features[:, -queries.shape[1] :])
+        logits = adapted(features[:, :count], support).answer(features[:, count:])
         values = mean_cross_entropy(logits, queries)
         accuracies = (logits.argmax(dim=2) == queries).float().mean(dim=1)
     _, start = model.task_network(ways)

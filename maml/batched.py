@@ -9,14 +9,18 @@ as the groups of one convolution: (tasks, n, channels, ...) is laid out as (n, t
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 class ScaleShift(nn.Module):
@@ -131,7 +135,7 @@ class Patches:
 
 
 def run_tasks(
-    network: nn.Module,
+    network: nn.Module | Copies,
     tensors: Sequence[Tensor],
     inputs: Tensor | Patches,
     buffers: Mapping[str, Tensor] | None = None,
@@ -141,7 +145,8 @@ def run_tasks(
     """Run a network once for each task, with that task's weights.
 
     Args:
-        network: gives the layers; its own parameters are not used, its mode does not matter.
+        network: gives the layers; its own parameters are not used, its mode does not matter, and
+            it is left untouched.  `shareable` makes repeated runs of one network cheaper.
         tensors: (tasks, ...) for each of `network.parameters()`, in their order.
         inputs: (tasks, n, ...).
         buffers: (tasks, ...) for each of `network.named_buffers()`; None takes the network's own.
@@ -151,13 +156,16 @@ def run_tasks(
     Returns:
         (tasks, n, ...).  Dropout is inactive.
     """
+    network = shareable(network)
+    if isinstance(network, Copies):
+        assert isinstance(inputs, Tensor)
+        with network.one() as own:
+            return _task_by_task(own, tensors, inputs, buffers, batch_statistics)
     if batch_statistics and buffers is None:
         inputs = prepare(network, inputs)
     tasks = len(inputs.values if isinstance(inputs, Patches) else inputs)
     layers = _layers(network)
-    if layers is None:
-        assert isinstance(inputs, Tensor)
-        return _task_by_task(network, tensors, inputs, buffers, batch_statistics)
+    assert layers is not None
     weights: dict[Tensor, Tensor] = dict(zip(network.parameters(), tensors, strict=True))
     names = {id(buffer): name for name, buffer in network.named_buffers()}
 
@@ -305,45 +313,87 @@ def _task_by_task(
     buffers: Mapping[str, Tensor] | None,
     batch_statistics: bool,
 ) -> Tensor:
+    """Run a copy that is the caller's own: `functional_call` puts tensors into it for a while."""
     if buffers is None:
         buffers = own_buffers(network, len(inputs))
     names = [name for name, _ in network.named_parameters()]
-    with evaluation_mode(network, batch_statistics=batch_statistics):
-        return torch.stack(
-            [
-                torch.func.functional_call(
-                    network,
-                    {name: tensor[task] for name, tensor in zip(names, tensors, strict=True)}
-                    | {name: buffer[task] for name, buffer in buffers.items()},
-                    (inputs[task],),
-                )
-                for task in range(len(inputs))
-            ]
-        )
+    _set_mode(network, batch_statistics)
+    return torch.stack(
+        [
+            torch.func.functional_call(
+                network,
+                {name: tensor[task] for name, tensor in zip(names, tensors, strict=True)}
+                | {name: buffer[task] for name, buffer in buffers.items()},
+                (inputs[task],),
+            )
+            for task in range(len(inputs))
+        ]
+    )
 
 
-@contextmanager
-def evaluation_mode(network: nn.Module, *, batch_statistics: bool = False) -> Iterator[None]:
-    """Put a network into evaluation mode for a while; every layer is left as it was.
+class Copies:
+    """Copies of a network, each lent to one caller at a time, so that threads may run it together.
 
     Args:
-        network: the network.
+        network: what is copied; left untouched.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._pattern = private_copy(network)
+        self._spare: list[nn.Module] = []
+
+    @contextmanager
+    def one(self) -> Iterator[nn.Module]:
+        """Lend a copy; a new one is made only while all others are lent."""
+        try:
+            lent = self._spare.pop()  # One call: no other thread can take the same.
+        except IndexError:
+            lent = private_copy(self._pattern)
+        try:
+            yield lent
+        finally:
+            self._spare.append(lent)
+
+
+def shareable(network: nn.Module | Copies) -> nn.Module | Copies:
+    """What several threads may give to `run_tasks`, any number of times: the network itself if all
+    tasks run at once, else `Copies` of it."""
+    if isinstance(network, Copies) or _layers(network) is not None:
+        return network
+    return Copies(network)
+
+
+def private_copy(network: _Network, *, batch_statistics: bool = False) -> _Network:
+    """A copy of a network's layers, in evaluation mode, that shares the network's tensors.
+
+    Args:
+        network: left untouched; it may be in use by other threads.
         batch_statistics: let BatchNorm layers normalise by the batch, with momentum 1.
     """
-    before = [(layer, layer.training) for layer in network.modules()]
-    if not batch_statistics and not any(training for _, training in before):
-        yield  # An answer to one stroke should not wait for what is the case already.
-        return
-    norms = [layer for layer, _ in before if isinstance(layer, _BatchNorm)]
-    momenta = [layer.momentum for layer in norms]
-    try:
-        network.eval()
-        if batch_statistics:
-            for norm in norms:
-                norm.training, norm.momentum = True, 1.0
-        yield
-    finally:
-        for layer, training in before:
-            layer.training = training
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+    shared = {
+        id(value): value
+        for layer in network.modules()
+        for held in (vars(layer), layer._parameters, layer._buffers)
+        for value in held.values()
+        if isinstance(value, Tensor)
+    }
+    own: _Network = copy.deepcopy(network, shared)
+    _set_mode(own, batch_statistics)
+    return own
+
+
+def evaluating(network: _Network) -> _Network:
+    """The network in evaluation mode: itself if it is in that mode, else a `private_copy`.
+
+    To change the mode of the network itself for a while would change it for other threads too.
+    """
+    # An answer to one stroke should not wait for a copy of what is in that mode already.
+    trains = any(layer.training for layer in network.modules())
+    return private_copy(network) if trains else network
+
+
+def _set_mode(network: nn.Module, batch_statistics: bool) -> None:
+    network.eval()
+    for layer in network.modules() if batch_statistics else ():
+        if isinstance(layer, _BatchNorm):
+            layer.training, layer.momentum = True, 1.0

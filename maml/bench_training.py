@@ -16,7 +16,7 @@ import higher
 import torch
 from torch.nn import functional
 
-from maml.batched import evaluation_mode
+from maml.batched import private_copy
 from maml.config import EpisodeShape, Recipe, require_whole
 from maml.data.episodes import Episode, EpisodeSampler
 from maml.data.synthetic import generate_alphabets
@@ -137,15 +137,13 @@ def _plain_step(second_order: bool, steps: int) -> Step:
     def step(model: MetaNetwork, episodes: list[Episode]) -> None:
         for episode in episodes:
             network, tensors = model.task_network(episode.ways)
+            network = private_copy(network, batch_statistics=model.normalisation == "batch")
             groups = [{"params": [tensor]} for tensor in network.parameters()]
             optimiser = torch.optim.SGD(groups, lr=model.inner.rate)
             labels = episode.support_labels[None]
             support, queries = model.stem(episode.support_images), model.stem(episode.query_images)
             start = model.start(tensors, support[None], labels)
-            with (
-                evaluation_mode(network, batch_statistics=model.normalisation == "batch"),
-                higher.innerloop_ctx(network, optimiser, copy_initial_weights=False) as inner,
-            ):
+            with higher.innerloop_ctx(network, optimiser, copy_initial_weights=False) as inner:
                 adapted, descent = inner
                 adapted.update_params([adaptable(tensor[0]) for tensor in start])
                 for number in range(steps):
@@ -183,20 +181,19 @@ def _torchopt_step(model: MetaNetwork, steps: int) -> Step | None:
         return None
 
     def step(model: MetaNetwork, episodes: list[Episode]) -> None:
-        network, _ = model.task_network(episodes[0].ways)
-        with evaluation_mode(network, batch_statistics=True):
-            optimiser = torchopt.MetaSGD(network, lr=model.inner.rate)
-            parts = (network, optimiser)
-            start = [torchopt.extract_state_dict(part, by="reference") for part in parts]
-            for episode in episodes:
-                for _ in range(steps):
-                    logits = network(episode.support_images)
-                    optimiser.step(functional.cross_entropy(logits, episode.support_labels))
-                logits = network(episode.query_images)
-                loss = functional.cross_entropy(logits, episode.query_labels)
-                (loss / len(episodes)).backward()
-                for part, state in zip(parts, start, strict=True):
-                    torchopt.recover_state_dict(part, state)
+        network = private_copy(model.task_network(episodes[0].ways)[0], batch_statistics=True)
+        optimiser = torchopt.MetaSGD(network, lr=model.inner.rate)
+        parts = (network, optimiser)
+        start = [torchopt.extract_state_dict(part, by="reference") for part in parts]
+        for episode in episodes:
+            for _ in range(steps):
+                logits = network(episode.support_images)
+                optimiser.step(functional.cross_entropy(logits, episode.support_labels))
+            logits = network(episode.query_images)
+            loss = functional.cross_entropy(logits, episode.query_labels)
+            (loss / len(episodes)).backward()
+            for part, state in zip(parts, start, strict=True):
+                torchopt.recover_state_dict(part, state)
 
     return step
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from maml.adapt import AdaptedLearner
+from maml.batched import evaluating
 from maml.config import EpisodeShape
-from maml.data.characters import CharacterSet
+from maml.data.characters import DOODLES, CharacterSet
 from maml.data.episodes import EpisodeSampler
 from maml.embedding import TEMPERATURE_TERMS, UNKNOWN_TASK_TERMS, temperature_terms
 from maml.evaluate import FeatureTable, adapt_task
@@ -69,8 +70,8 @@ def calibrate(
 
     Args:
         model: a trained model.
-        data: characters that were not used in training, at least 21, with at least 10 drawings
-            each.
+        data: characters, or words, that were not used in training, at least 21, with at least 10
+            drawings each.
         seed: of the tasks.
         rounds: tasks of each of 30 sizes: 2 to 20 ways, 1 to 5 shots, over all characters and
             within alphabets.
@@ -80,9 +81,7 @@ def calibrate(
         TypeError: if the model cannot embed, see `MetaNetwork.can_embed`.
     """
     model.set_temperature(torch.zeros(TEMPERATURE_TERMS))
-    sets = [_ask(model, data, seed, rounds, FALSE_REJECTION_RATE)]
-    if doodles is not None:
-        sets.append(_ask(model, doodles, seed, rounds, DOODLE_REJECTION_RATE))
+    sets = [_ask(model, one, seed, rounds) for one in (data, doodles) if one is not None]
     model.set_temperature(_fit_temperature([task for one in sets for task in one.answered]))
     model.set_unknown_score(*_fit_unknown(sets))
 
@@ -104,7 +103,8 @@ class _Asked:
     rate: float
 
 
-def _ask(model: MetaNetwork, data: CharacterSet, seed: int, rounds: int, rate: float) -> _Asked:
+def _ask(model: MetaNetwork, data: CharacterSet, seed: int, rounds: int) -> _Asked:
+    rate = DOODLE_REJECTION_RATE if DOODLES in data.alphabets else FALSE_REJECTION_RATE
     sampler = EpisodeSampler(data, torch.Generator().manual_seed(seed))
     table = FeatureTable(model, data)
     alone = len(set(data.alphabets)) == 1  # Tasks within the one alphabet would be the same.
@@ -185,11 +185,12 @@ def fit_whitening(model: SketchNet, sets: Iterable[CharacterSet]) -> None:
 
 
 def _vectors(model: MetaNetwork, data: CharacterSet) -> Tensor:
-    """Unit vectors (classes, drawings, dimensions) of all drawings."""
+    """Unit vectors (classes, drawings, dimensions) of all drawings, on the CPU."""
+    network, device = evaluating(model), next(model.parameters()).device
     vectors = []
     for images in torch.from_numpy(data.images).flatten(0, 1)[:, None].split(512):
-        features = model.features(images.float().div(255))
-        vectors.append(model.embed_features(features))
+        features = network.features(images.to(device).float().div(255))
+        vectors.append(network.embed_features(features).cpu())
     return torch.cat(vectors).unflatten(0, data.images.shape[:2])
 
 

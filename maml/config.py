@@ -256,7 +256,8 @@ class MetaTraining:
         pretraining: metric pre-training before the outer loop, or None.
         augment: augment every training task (affine and elastic distortion; rotated and mirrored
             characters are new classes).
-        split: which characters train and which test, see `CharacterSet.split`.
+        split: which characters train and which test, see `CharacterSet.split`; words of Quick,
+            Draw! need "doodles".
         validation: number of training alphabets held out for evaluation; 0 evaluates on the test
             part, as the notebook does.  Under "doodles" the part "choose" is held out, whatever
             the number.

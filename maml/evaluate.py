@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maml.adapt import AdaptedLearner, adapt_features, adapt_tasks
-from maml.batched import evaluation_mode
+from maml.batched import evaluating, private_copy
 from maml.config import LARGEST_SEED, LARGEST_STEPS, EpisodeShape, require_whole
 from maml.data.characters import CharacterSet
 from maml.data.episodes import Episode, EpisodeSampler
@@ -36,7 +36,7 @@ class EvaluationResult:
     Args:
         protocol: the shape of the tasks, in words.
         accuracy: mean over tasks, in [0, 1].
-        interval: half width of its 95 % confidence interval, in [0, 1].
+        interval: half width of its 95 % confidence interval, in [0, 1]; nan of a single task.
         tasks: number of tasks.
         loss: mean negative log-likelihood of the true class, in nats.
         accuracy_by_step: accuracy in [0, 1] after each inner step, step 0 first; of a callable just
@@ -50,7 +50,7 @@ class EvaluationResult:
         prototypes: accuracy in [0, 1], on the same tasks, of the nearest normalised class mean of
             the same network's embeddings, before adaptation; None where it was not measured.
         gain_by_step: accuracy above `prototypes` after each inner step, with the half width of its
-            95 % confidence interval (paired, over tasks); both in [-1, 1].
+            95 % confidence interval (paired, over tasks); both in [-1, 1], or nan likewise.
     """
 
     protocol: str
@@ -95,14 +95,14 @@ class FeatureTable:
         self.model = model
         self.data = data
         self.device = next(model.parameters()).device
+        self._evaluated = private_copy(model)
         self._images = torch.from_numpy(data.images)
         self._table: Tensor | None = None
         self._known = torch.zeros(self._images.shape[:2], dtype=torch.bool)
 
     @torch.no_grad()
     def _stem(self, images: Tensor) -> Tensor:
-        with evaluation_mode(self.model):
-            return self.model.features(images[:, None].to(self.device).float().div(255))
+        return self._evaluated.features(images[:, None].to(self.device).float().div(255))
 
     def prepare(self, rows: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Compute features for later calls in a few large batches.
@@ -202,7 +202,7 @@ def evaluate(
     if network is not None:
         steps = network.inner.evaluation_steps if steps is None else steps
         require_whole("steps", steps, 0, LARGEST_STEPS)
-        answer = functools.partial(_adapted, network, steps, transductive, prototypes)
+        answer = functools.partial(_adapted, evaluating(network), steps, transductive, prototypes)
     else:
         classifier = _require_classifier(model)
         if steps is not None:
@@ -229,7 +229,7 @@ def _adapted(
 ) -> _Answered:
     """A network's answers to a task after each inner step."""
     device = next(model.parameters()).device
-    with torch.no_grad(), evaluation_mode(model):
+    with torch.no_grad():
         support = model.features(episode.support_images.to(device))
         queries = model.features(episode.query_images.to(device))
     learner = adapt_task(model, support, steps, episode.support_labels)
@@ -412,8 +412,9 @@ def adapt_task(
 
 
 def mean_and_interval(values: NDArray[np.floating]) -> tuple[float, float]:
-    """Mean and half width of its 95 % confidence interval (normal approximation)."""
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    """Mean and half width of its 95 % confidence interval (normal approximation); a single value
+    has none: nan."""
+    spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     return float(values.mean()), 1.96 * spread / math.sqrt(len(values))
 
 

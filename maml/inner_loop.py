@@ -14,7 +14,7 @@ import higher
 import torch
 from torch import Tensor, nn
 
-from maml.batched import Patches, evaluation_mode, prepare, run_tasks
+from maml.batched import Patches, prepare, private_copy, run_tasks, shareable
 from maml.model import MetaNetwork
 
 _PICTURES_AT_ONCE = {"cpu": 200, "cuda": 8192}
@@ -138,7 +138,7 @@ class _BatchedEngine:
         differentiable: bool,
         second_order: bool,
     ) -> None:
-        self.network, self.after_step = network, model.after_step
+        self.network, self.after_step = shareable(network), model.after_step
         self.batch_statistics = model.normalisation == "batch"
         self.differentiable, self.second_order = differentiable, second_order
         self.support = prepare(network, features) if self.batch_statistics else features
@@ -174,17 +174,19 @@ class _HigherEngine:
         differentiable: bool,
         second_order: bool,
     ) -> None:
+        # Of its layers only: the parameters are the network's own.
+        network = private_copy(network, batch_statistics=model.normalisation == "batch")
         optimiser = torch.optim.SGD(
             [{"params": [tensor]} for tensor in network.parameters()], lr=model.inner.rate
         )
-        with (
-            evaluation_mode(network, batch_statistics=model.normalisation == "batch"),
-            higher.innerloop_ctx(
-                network,
-                optimiser,
-                copy_initial_weights=not differentiable,
-                track_higher_grads=differentiable,
-            ) as (self._network, self._optimiser),
+        with higher.innerloop_ctx(
+            network,
+            optimiser,
+            copy_initial_weights=not differentiable,
+            track_higher_grads=differentiable,
+        ) as (
+            self._network,
+            self._optimiser,
         ):  # What stays after this context is a copy; nothing is ever put back.
             self._network.update_params([adaptable(tensor[0]) for tensor in start])
         self._after_step, self._differentiable = model.after_step, differentiable

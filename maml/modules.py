@@ -27,6 +27,9 @@ def from_module(module: nn.Module, ways: int = 5, inner: InnerLoop | None = None
     statistics of the module are never used or changed.  Layers that normalise each picture by
     itself, such as GroupNorm, avoid this difference between training and use.  Dropout is inactive.
 
+    The module is run in copies of its layers (`copy.deepcopy`, without their tensors), so that
+    threads may adapt, ask and evaluate one network together.
+
     Args:
         module: from pictures, float (n, channels, height, width) of any size, to logits (n, ways).
             A nested `nn.Sequential` of common layers runs for several tasks at once; any other

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -14,6 +15,16 @@ def to_plain(settings: Any) -> Any:
     """Turn settings into dictionaries, lists and numbers that JSON can hold."""
     plain = dataclasses.asdict(settings)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+
+def finite(value: Any) -> Any:
+    """The value with None for every float in it that is infinite or not a number: JSON has no word
+    for these."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def parse_json(text: str) -> Any:

@@ -35,7 +35,7 @@ from maml.data.characters import CharacterSet
 from maml.evaluate import EvaluationResult
 from maml.networks import build_model
 from maml.parallel import ALONE, Processes
-from maml.plain import to_plain
+from maml.plain import finite, to_plain
 from maml.recipes import RECIPES, live
 from maml.train import MetaStep, meta_train, training_parts
 
@@ -286,14 +286,14 @@ class TrainingRun:
                 "iteration": last.iteration,
                 "protocol": last.protocol,
                 "accuracy": last.accuracy,
-                "interval": last.interval,
+                "interval": finite(last.interval),
                 "tasks": last.tasks,
                 "transductive": last.transductive,
                 "others": [
                     {
                         "protocol": other.protocol,
                         "accuracy": other.accuracy,
-                        "interval": other.interval,
+                        "interval": finite(other.interval),
                         "tasks": other.tasks,
                     }
                     for other in last.others

@@ -26,6 +26,7 @@ from maml.data.augment import TURNS
 from maml.data.characters import CharacterSet
 from maml.data.episodes import Episode, EpisodeSampler
 from maml.data.tasks import GivenTasks, SampledTasks, TaskSource, given
+from maml.embedding import TEMPERATURE_TERMS
 from maml.evaluate import EvaluationResult, evaluate
 from maml.model import MetaNetwork, require_meta_network
 from maml.outer_loop import chunks
@@ -93,7 +94,8 @@ def meta_train(
         resume: continue from `checkpoint` if it exists; the generator must have been seeded as it
             was, and an iterable must give the same tasks from the start (those already used are
             skipped).  A run that stopped at the end of an epoch is evaluated there again; one that
-            had finished is calibrated again as well.
+            had finished is calibrated again as well.  A model that is calibrated at the end, on
+            characters that are held out, has temperature 1 until then.
         processes: that share each step, see `maml.parallel`; each calls this with the same
             arguments, and the first one writes the checkpoint.
 
@@ -141,6 +143,7 @@ def _records(
 ) -> Generator[MetaStep | EvaluationResult, None, None]:
     """Take the remaining steps."""
     settings = run.settings
+    run.leave_uncalibrated()
     saved_iteration, saved_at = run.iteration, time.monotonic()
     try:
         if not run.iteration and settings.evaluate_untrained:
@@ -263,9 +266,8 @@ class _Run:
         return (self.seed + count) % (LARGEST_SEED + 1)
 
     def finish_epoch(self) -> Iterator[EvaluationResult]:
-        """Evaluate, if there is anything to evaluate on; at the end of the run, calibrate first."""
-        if self.iteration == self.settings.total:
-            self._calibrate()
+        """Evaluate, if there is anything to evaluate on; then, at the end of the run, calibrate on
+        the same characters."""
         if self.held_out is None:
             return
         settings, tasks = self.settings, self.settings.evaluation_tasks
@@ -277,7 +279,10 @@ class _Run:
         others = tuple(
             self._evaluate(further, further_tasks) for further in settings.further_evaluations
         )
-        yield replace(self._evaluate(shape, tasks), others=others)
+        result = replace(self._evaluate(shape, tasks), others=others)
+        if self.iteration == settings.total:
+            self._calibrate()
+        yield result
 
     def _evaluate(self, shape: EpisodeShape | None, tasks: int) -> EvaluationResult:
         """Evaluate on the same tasks each time."""
@@ -293,12 +298,21 @@ class _Run:
         )
         return replace(result, iteration=self.iteration)
 
+    @property
+    def _to_calibrate_on(self) -> CharacterSet | None:
+        fits = self.settings.holds_out and self.model.can_embed
+        return self.held_out if fits and isinstance(self.held_out, CharacterSet) else None
+
+    def leave_uncalibrated(self) -> None:
+        """Take the temperature off a model that will be calibrated: all evaluations of a run are on
+        one scale, those of a finished one that is resumed too."""
+        if self._to_calibrate_on is not None:
+            self.model.set_temperature(torch.zeros(TEMPERATURE_TERMS))
+
     def _calibrate(self) -> None:
         """Fit temperature and "none of these" score, if there are characters to fit them on."""
-        if not (self.settings.holds_out and self.model.can_embed):
-            return
-        if isinstance(self.held_out, CharacterSet):
-            calibrate(self.model, self.held_out, seed=self.seed_after(2))
+        if self._to_calibrate_on is not None:
+            calibrate(self.model, self._to_calibrate_on, seed=self.seed_after(2))
 
     def _fresh_proxies(self) -> nn.Parameter | None:
         """A vector for each training character and rotation, (characters * 8, dimensions)."""

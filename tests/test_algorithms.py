@@ -18,7 +18,7 @@ from maml.inner_loop import inner_loop
 from maml.model import MetaNetwork
 from maml.networks import LiveNet, build_model
 from maml.recipes import RECIPES, live
-from maml.train import meta_train
+from maml.train import MetaStep, meta_train
 
 SHAPE = EpisodeShape(3, 2, 3)
 ALGORITHMS: tuple[Algorithm, ...] = ("maml", "fomaml", "anil", "reptile", "prototypes")
@@ -143,21 +143,26 @@ def test_an_outer_step_of_reptile_is_the_mean_displacement(
     model, episodes = network(adaptable=4, second_order=False), tasks(small_alphabets)
     start = [tensor.detach().clone() for tensor in model.stages.parameters()]
     moved = [torch.zeros_like(tensor) for tensor in start]
-    losses = []
+    losses, right = [], []
     for one in episodes:
         images = torch.cat([one.support_images, one.query_images])
         labels = torch.cat([one.support_labels, one.query_labels])
         last = adapted(model, images, labels, 2)
         for total, end, begin in zip(moved, last.tensors, start, strict=False):
             total += (end[0] - begin) / len(episodes)
+        # The queries that it tells the loss and the accuracy of are not those it adapted to.
+        last = adapted(model, one.support_images, one.support_labels, 2)
         logits = last.answer(model.stem(one.query_images)[None])[0]
+        right.append((logits.argmax(dim=1) == one.query_labels).float().mean().item())
         losses.append(functional.cross_entropy(logits, one.query_labels).item())
     training = MetaTraining(
         shapes=(SHAPE,), inner=model.inner, algorithm="reptile", meta_batch=3, iterations=1,
         outer_rate=rate, evaluation=SHAPE, evaluation_tasks=1,
     )  # fmt: skip
     record = next(iter(meta_train(model, episodes, training, torch.Generator().manual_seed(0))))
+    assert isinstance(record, MetaStep)
     assert record.loss == pytest.approx(sum(losses) / 3)
+    assert record.accuracy == pytest.approx(sum(right) / 3)
     for tensor, begin, step in zip(model.stages.parameters(), start, moved, strict=True):
         assert float(step.detach().abs().max()) > 1e-4
         torch.testing.assert_close(tensor.detach(), begin + rate * step, rtol=1e-9, atol=1e-12)

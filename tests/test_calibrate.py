@@ -14,6 +14,7 @@ from torch import nn
 import maml.calibrate
 from maml import CharacterSet, EpisodeShape, InnerLoop, evaluate
 from maml.calibrate import (
+    DOODLE_REJECTION_RATE,
     FALSE_REJECTION_RATE,
     calibrate,
     fit_likeness,
@@ -268,6 +269,42 @@ def test_whitening_evens_out_how_drawings_of_a_class_differ(small_alphabets: Cha
 
     with pytest.raises(ValueError, match="settings.whitened"):
         fit_whitening(plain, [small_alphabets])
+
+
+def test_fits_are_those_of_a_network_in_use(small_alphabets: CharacterSet) -> None:
+    """A network in training mode is fitted as if it were not, and keeps its statistics."""
+    settings: dict[str, Any] = {"whitened": True, "adaptable": 0}
+    rested, training = network(small_alphabets, **settings), network(small_alphabets, **settings)
+    training.train()
+    for model in (rested, training):
+        fit_likeness(model, [small_alphabets])
+        fit_whitening(model, [small_alphabets])
+    assert all(layer.training for layer in training.modules())
+    assert float(rested.likeness_weights.abs().max()) > 0.01
+    for name, value in rested.state_dict().items():
+        assert torch.equal(training.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("kind", ["characters", "doodles"])
+def test_the_rate_of_rejection_is_that_of_the_drawings(
+    small_alphabets: CharacterSet, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    words = replace(small_alphabets, alphabets=("doodles",) * len(small_alphabets))
+    fit = maml.calibrate._fit_unknown
+    rates: list[float] = []
+
+    def seen(sets: Any) -> Any:
+        rates.extend(one.rate for one in sets)
+        return fit(sets)
+
+    monkeypatch.setattr(maml.calibrate, "_fit_unknown", seen)
+    model = network(small_alphabets)
+    if kind == "doodles":
+        calibrate(model, words, seed=3, rounds=1)
+        assert rates == [DOODLE_REJECTION_RATE]
+    else:
+        calibrate(model, small_alphabets, seed=3, rounds=1, doodles=words)
+        assert rates == [FALSE_REJECTION_RATE, DOODLE_REJECTION_RATE]
 
 
 def test_doodles_weigh_as_much_and_change_the_calibration(

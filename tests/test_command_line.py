@@ -214,6 +214,24 @@ def test_evaluating_prints_figures(weights: str, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.startswith("20-way 1-shot within one alphabet: ")
 
 
+def test_a_single_task_has_no_interval(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["evaluate", "--weights", weights, "--data", "synthetic", "--tasks", "1"]
+    assert program.main([*base, "--ways", "3", "--json"]) == 0
+
+    def no_json(word: str) -> None:
+        pytest.fail(f"JSON has no {word}")
+
+    record = json.loads(capsys.readouterr().out, parse_constant=no_json)
+    assert record["interval"] is None
+    assert [interval for _, interval in record["gain_by_step"]] == [None] * 3
+    assert program.main([*base, "--ways", "3"]) == 0
+    assert capsys.readouterr().out == (
+        f"3-way 1-shot: {100 * record['accuracy']:.2f} % (1 tasks, one query at a time)"
+        f"; normalised prototypes {100 * record['prototypes']:.2f} %, difference "
+        f"{100 * record['gain_by_step'][-1][0]:+.2f}\n"
+    )
+
+
 @pytest.fixture
 def doodles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Words of every part, as Quick, Draw! would hold them."""

@@ -9,8 +9,12 @@ from typing import get_args
 
 import pytest
 
+from maml.config import MetaTraining
+from maml.evaluate import EvaluationResult
+from maml.plain import finite
 from maml.sessions import events
 from maml.sessions.events import Command, Event, EventError, from_line, to_line
+from maml.sessions.worker import _told
 
 TASK = events.SolvedTask(2, "c3VwcG9ydA==", "cXVlcmllcw==", ((0, 1), (1, 1)), ((0, 0), (1, 0)))
 EVENTS: tuple[Event, ...] = (
@@ -47,11 +51,20 @@ def test_an_event_survives_its_line(event: Event) -> None:
 
 
 def test_what_is_no_number_goes_as_null() -> None:
-    assert events.finite(1.5) == 1.5
+    assert finite(1.5) == 1.5
     for value in (math.nan, math.inf, -math.inf):
-        assert events.finite(value) is None
+        assert finite(value) is None
+        assert finite({"a": [1, (value, "b", True)]}) == {"a": [1, [None, "b", True]]}
         line = to_line(events.StepTaken("meta", 1, value, 0.5, None))
         assert json.loads(line)["loss"] is None
+
+
+def test_an_evaluation_on_one_task_is_told_without_an_interval() -> None:
+    result = EvaluationResult("5-way 1-shot", 0.75, math.nan, 1, 0.5, (0.2, 0.75), 0.1)
+    event = _told(result, MetaTraining())
+    assert isinstance(event, events.Evaluated)
+    assert event.interval is None
+    assert from_line(to_line(event)) == event
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,17 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+import torch
 
 import maml
-from maml.config import EpisodeShape, MetaTraining
+from maml.config import EpisodeShape, MetaTraining, Part, Split
 from maml.data import quickdraw
+from maml.data.characters import CharacterSet
 from maml.data.omniglot import load_omniglot
 from maml.data.quickdraw import LICENCE, describe_doodles, left_out, load_quickdraw
 from maml.data.words import CHOOSE_WORDS, TEST_WORDS, WORDS, part_of
 from maml.drawing import strokes_to_image
+from maml.recipes import live
 from maml.train import training_parts
 
 MINIATURE = ("The Mona Lisa", "airplane", "angel", "star")
@@ -473,6 +476,32 @@ def test_other_sets_have_no_doodles(small_alphabets: maml.CharacterSet) -> None:
         small_alphabets.split("notebook", "choose")
     with pytest.raises(ValueError, match="one of alphabets, notebook, doodles; got 'lake'"):
         small_alphabets.split("lake", "train")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("protocol", ["alphabets", "notebook"])
+def test_doodles_have_one_protocol(
+    folder: Path, cache: Path, protocol: Split, part: Part, small_alphabets: CharacterSet
+) -> None:
+    """Any other would let test words train, or words that choose test."""
+    data = load_quickdraw(folder, drawings=3, cache=cache)
+    mixed = CharacterSet(
+        np.concatenate([small_alphabets.images[:2, :3], data.images]),
+        (*small_alphabets.characters[:2], *data.characters),
+        (*small_alphabets.alphabets[:2], *data.alphabets),
+        (*small_alphabets.background[:2], *data.background),
+    )
+    for doodles in (data, data.choose([0, 1]), mixed):
+        with pytest.raises(ValueError, match=f"split='doodles'.*got '{protocol}'"):
+            doodles.split(protocol, part)
+
+
+def test_meta_training_on_doodles_asks_for_their_protocol(folder: Path, cache: Path) -> None:
+    data = load_quickdraw(folder, drawings=3, cache=cache)
+    generator = torch.Generator().manual_seed(0)
+    model = maml.build_model(live().network, MetaTraining().inner, generator)
+    with pytest.raises(ValueError, match="maml.MetaTraining as split='doodles'.*got 'alphabets'"):
+        maml.meta_train(model, data, MetaTraining(), generator)
 
 
 @pytest.mark.parametrize("validation", [0, 4])

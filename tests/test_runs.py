@@ -49,6 +49,7 @@ from maml.runs import (
     notebook_line,
     recipe_of_run,
 )
+from maml.sessions.hub import model_card
 
 STEP = MetaStep("meta", 9, 300, 8 / 300, 0.987, 0.6917, 0.094)
 RESULT = EvaluationResult("5-way 3-shot", 0.921, 0.01, 420, 0.2517, (0.2, 0.921), 0.1, True, 300)
@@ -235,6 +236,23 @@ def test_folder_holds_records_state_and_weights(
     assert told["made_with"]["python"] == platform.python_version()
     assert told["made_with"]["hours"] == 0.0
     assert told["commit"] == commit_of_code()
+
+
+def test_an_evaluation_on_one_task_is_recorded_without_an_interval(
+    small_alphabets: CharacterSet, tmp_path: Path
+) -> None:
+    training = dataclasses.replace(
+        recipe().training,
+        evaluation_tasks=1,
+        further_evaluations=(EpisodeShape(2, 1, 1),),
+    )
+    folder = RunFolder(tmp_path)
+    run(folder, small_alphabets, recipe(training=training))
+    text = folder.weights.with_suffix(".json").read_text()
+    last = json.loads(text, parse_constant=pytest.fail)["last_evaluation_in_training"]
+    assert last["interval"] is None and last["others"][0]["interval"] is None
+    card = model_card("anna/symbols", json.loads(text))
+    assert f"- Measured accuracy: {100 * last['accuracy']:.2f} % (3-way 2-shot" in card
 
 
 def test_folder_of_another_run_is_left_alone(small_alphabets: CharacterSet, tmp_path: Path) -> None:

@@ -637,6 +637,31 @@ def test_every_evaluation_asks_the_same_tasks_and_calibration_others(
     assert all(0 <= seed <= LARGEST_SEED for seed in seeds["evaluate"] + seeds["calibrate"])
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_all_evaluations_of_a_run_are_on_one_scale(
+    small_alphabets: CharacterSet, tmp_path: Path, resumed: bool
+) -> None:
+    """None of them is on characters whose calibration it was given already."""
+    training = settings(iterations=2, epoch=2, validation=1, evaluate_untrained=True)
+    model = fresh(training)
+    assert isinstance(model, SketchNet)
+    model.set_temperature(torch.full_like(model.temperature_weights, 0.5))  # as calibrated before
+    state = tmp_path / "state.safetensors"
+    records = run(model, small_alphabets, training, checkpoint=state)
+    first, last = (record for record in records if isinstance(record, EvaluationResult))
+    if resumed:
+        (again,) = run(model, small_alphabets, training, checkpoint=state, resume=True)
+        assert again == last
+    assert bool(model.temperature_weights.any()), "it is calibrated in the end"
+    model.set_temperature(torch.zeros_like(model.temperature_weights))
+    held_out = training_parts(small_alphabets, training)[1]
+    for learner, found in ((fresh(training), first), (model, last)):
+        expected = evaluate(
+            learner, held_out, SHAPE, training.evaluation_tasks, seed=4, prototypes=False
+        )
+        assert found == dataclasses.replace(expected, iteration=found.iteration)
+
+
 @pytest.mark.parametrize("transductive", [False, True])
 def test_evaluations_of_a_run_are_what_evaluate_says(
     small_alphabets: CharacterSet, transductive: bool

@@ -83,6 +83,7 @@ class CharacterSet:
                 "notebook" (the first 1,200 of 1,623 characters train, in the order of the set;
                 the same share of a smaller set) or "doodles" (60 fixed words of Quick, Draw! test,
                 25 others choose, the rest train; see `maml.data.words`).
+                Words have this protocol alone: any other would mix test words into training.
             part: "train" or "test"; of "doodles" also "choose", the words that choices are made
                 and probabilities are calibrated on.
 
@@ -90,11 +91,17 @@ class CharacterSet:
             A set of those characters.
 
         Raises:
-            ValueError: if the protocol is unknown or has no such part, or it is "doodles" and the
-                set holds something else or no word of that part.
+            ValueError: if the protocol is unknown, has no such part or belongs to other data, or
+                it is "doodles" and the set holds no word of that part.
         """
         if protocol not in _PARTS:
             raise ValueError(f"protocol must be one of {', '.join(_PARTS)}; got {protocol!r}.")
+        if protocol != "doodles" and DOODLES in self.alphabets:
+            raise ValueError(
+                "the words that maml.load_quickdraw gives have the protocol 'doodles' alone; pass "
+                "that, to maml.MetaTraining as split='doodles', and divide other characters apart "
+                f"from them; got {protocol!r}."
+            )
         if part not in _PARTS[protocol]:
             raise ValueError(
                 f"part must be one of {', '.join(_PARTS[protocol])} under protocol {protocol!r}; "
@@ -111,8 +118,9 @@ class CharacterSet:
     def _doodles(self, part: Part) -> CharacterSet:
         if others := sorted(set(self.alphabets) - {DOODLES}):
             raise ValueError(
-                "protocol 'doodles' divides the words that maml.load_quickdraw gives; got a set "
-                f"that holds the alphabet {others[0]!r}."
+                "protocol 'doodles' divides the words that maml.load_quickdraw gives; divide "
+                "other characters by 'alphabets' or 'notebook'; got a set that holds the alphabet "
+                f"{others[0]!r}."
             )
         rows = [row for row, word in enumerate(self.characters) if part_of(word) == part]
         if not rows:

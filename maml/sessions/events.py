@@ -7,7 +7,6 @@ sends commands, one word each.
 from __future__ import annotations
 
 import enum
-import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -87,7 +86,7 @@ class Evaluated:
     Args:
         iteration: gradient steps taken before it.
         accuracy: mean over the test tasks, in [0, 1].
-        interval: half width of its 95 % confidence interval.
+        interval: half width of its 95 % confidence interval; None of a single task.
         loss: mean query loss, nats; None if it is not a finite number.
         line: what the notebook prints for it.
         others: accuracy on tasks of further shapes, by the shape in words, in [0, 1].
@@ -95,7 +94,7 @@ class Evaluated:
 
     iteration: int
     accuracy: float
-    interval: float
+    interval: float | None
     loss: float | None
     line: str
     others: dict[str, float] = field(default_factory=dict)
@@ -252,11 +251,6 @@ def from_line(line: str) -> Event:
             f"expected an event of a training process, got {_quoted(line)} "
             f"({where + ': ' if where else ''}{first['msg']})"
         ) from error
-
-
-def finite(value: float) -> float | None:
-    """The value itself, or None if it is infinite or not a number: JSON has no word for these."""
-    return value if math.isfinite(value) else None
 
 
 class Command(enum.StrEnum):

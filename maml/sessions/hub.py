@@ -134,10 +134,11 @@ def model_card(name: str, provenance: dict[str, Any]) -> str:
     if tested:
         mode = "queries normalised together" if tested["transductive"] else "one query at a time"
         seen = "held out of the training part" if data["held_out_of_training"] else "the test part"
+        half = tested["interval"]
+        interval = "" if half is None else f" +- {100 * half:.2f}"
         lines.append(
-            f"- Measured accuracy: {100 * tested['accuracy']:.2f} +- "
-            f"{100 * tested['interval']:.2f} % ({tested['protocol']}, {mode}, {tested['tasks']} "
-            f"tasks of {seen})"
+            f"- Measured accuracy: {100 * tested['accuracy']:.2f}{interval} % "
+            f"({tested['protocol']}, {mode}, {tested['tasks']} tasks of {seen})"
         )
     else:
         lines.append("- Measured accuracy: not measured")

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from maml.adapt import adapt
-from maml.batched import evaluation_mode
+from maml.batched import evaluating
 from maml.config import EpisodeShape, Recipe
 from maml.data.characters import CharacterSet
 from maml.data.episodes import EpisodeSampler, SupportSet
@@ -101,8 +101,7 @@ class Previews:
 
     @torch.no_grad()
     def _features(self, images: Tensor) -> Tensor:
-        with evaluation_mode(self._model):
-            return self._model.features(images)
+        return evaluating(self._model).features(images)
 
 
 def _rows(values: Tensor) -> tuple[tuple[int, ...], ...]:

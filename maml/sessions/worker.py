@@ -26,9 +26,10 @@ from maml.data.omniglot import load_omniglot, omniglot_is_at_hand
 from maml.data.quickdraw import load_quickdraw
 from maml.data.synthetic import load_generated
 from maml.evaluate import EvaluationResult
+from maml.plain import finite
 from maml.runs import TrainingRun, leave_a_core, notebook_line
 from maml.sessions import events
-from maml.sessions.events import Command, Event, finite, to_line
+from maml.sessions.events import Command, Event, to_line
 from maml.sessions.previews import Previews
 from maml.sessions.process import Job
 from maml.train import MetaStep
@@ -250,7 +251,8 @@ def _told(record: Record, training: MetaTraining) -> Event:
         return events.StepTaken(record.stage, iteration, loss, record.accuracy, line)
     assert line is not None
     others = {other.protocol: other.accuracy for other in record.others}
-    return events.Evaluated(iteration, record.accuracy, record.interval, loss, line, others)
+    interval = finite(record.interval)
+    return events.Evaluated(iteration, record.accuracy, interval, loss, line, others)
 
 
 def load_characters(job: Job, progress: Callable[[str, int, int], None]) -> CharacterSet:
