@@ -177,6 +177,7 @@ def train(options: argparse.Namespace) -> None:
     settings = replace(first.settings, branches=1, test_time_views=2)
     model = build_model(settings, first.inner, generator)
     assert isinstance(model, SketchNet) and isinstance(first, SketchNet)
+    model.framing = first.framing
     if options.start:
         model.load_state_dict(load_pretrained(options.start).state_dict())
     model.stages[0].load_state_dict(first.stages[0].state_dict())
@@ -216,7 +217,7 @@ def train(options: argparse.Namespace) -> None:
             mean = float(np.mean(losses[-KEEP_EVERY:]))
             minutes = (time.monotonic() - started) / 60
             print(f"{episode + 1} episodes, {minutes:.1f} min: loss {mean:.3f}", flush=True)
-            record = {"framing": first.framing, "command": command, "episodes": episode + 1}
+            record = {"command": command, "episodes": episode + 1}
             save_model(folder / "model.safetensors", model.eval(), record)
 
 
@@ -250,7 +251,7 @@ def joined(parts: Sequence[SketchNet]) -> SketchNet:
                 [part.state_dict()[name] / scale for part, scale in zip(parts, scales, strict=True)]
             )
     model.load_state_dict(_halved(tensors))
-    model.provenance = {"framing": first.framing}
+    model.framing = first.framing
     return model.eval()
 
 

@@ -64,7 +64,7 @@ def with_cosine_head(
     of_head = [rates[min(step, len(rates) - 1)] / scale for step in range(len(of_body))]
     head = torch.tensor(of_head).log()[:, None]
     made.load_state_dict({**tensors, "log_rates": torch.cat([of_body, head], dim=1)})
-    made.provenance = dict(model.provenance)
+    made.framing, made.provenance = model.framing, dict(model.provenance)
     return made.eval()
 
 

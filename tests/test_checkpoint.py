@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor
 from maml import CheckpointError, InnerLoop, MetaTraining, load_pretrained
 from maml.checkpoint import (
     BUNDLED,
+    load_model,
     load_training,
     load_training_iteration,
     read_tensors,
@@ -32,9 +34,11 @@ from maml.checkpoint import (
     write_atomically,
 )
 from maml.config import NetworkSettings
+from maml.drawing import strokes_to_image
 from maml.model import MetaNetwork
 from maml.networks import SketchNet, build_model
 
+STROKES = [np.array([(9, 9), (12, 12)])]
 LOOP = InnerLoop(steps=2, evaluation_steps=7, rate=0.3, learned_rates=True)
 
 
@@ -138,6 +142,36 @@ def test_weights_from_before_likeness_answer_as_they_did(weights: Path) -> None:
 def test_weights_need_no_record_beside_them(weights: Path) -> None:
     weights.with_suffix(".json").unlink()
     assert load_pretrained(weights).provenance == {}
+
+
+@pytest.mark.parametrize("kind", ["notebook", "sketch"])
+def test_a_network_of_whole_frames_needs_no_record_beside_it(tmp_path: Path, kind: str) -> None:
+    path, model = tmp_path / "model.safetensors", network(kind)
+    save_model(path, model, {"framing": "frame"})
+    path.with_suffix(".json").unlink()
+    loaded = load_pretrained(path)
+    assert loaded.framing == "frame"
+    save_model(path, loaded)  # without a word about it
+    load_model(path, model)
+    assert model.framing == "frame"
+    assert not np.array_equal(strokes_to_image(STROKES), strokes_to_image(STROKES, model.framing))
+
+
+def test_older_files_name_the_framing_beside_them_or_not_at_all(weights: Path) -> None:
+    tensors, header = parts(weights)
+    del header["framing"]
+    weights.write_bytes(safetensors.torch.save(tensors, header))
+    record = weights.with_suffix(".json")
+    record.write_text('{"framing": "frame"}')
+    assert load_pretrained(weights).framing == "frame"
+    record.unlink()
+    assert load_pretrained(weights).framing == "fit"
+
+
+def test_framing_that_nothing_draws_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="framing must be one of fit, frame; got 'crop'"):
+        save_model(tmp_path / "model.safetensors", network(), {"framing": "crop"})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_loading_leaves_global_randomness_alone(weights: Path) -> None:
@@ -282,6 +316,11 @@ def test_pickles_are_refused_unopened(tmp_path: Path, monkeypatch: pytest.Monkey
         ("inner", '{"rate": -1}', "inner rate must be a positive number"),
         ("inner", '{"learned_rates": "yes"}', "learned_rates must be True or False"),
         ("inner", None, "'inner'"),
+        (
+            "framing",
+            "crop",
+            "framing in the header of .* must be one of fit, frame; .*; got 'crop'",
+        ),
     ],
 )
 def test_headers_that_describe_no_network(

@@ -39,7 +39,7 @@ def learner(data: CharacterSet, kind: str = "sketch", steps: int = 3) -> Adapted
         for name, buffer in model.named_buffers():
             if name.endswith(("running_mean", "temperature_weights", "unknown_limit")):
                 buffer.uniform_(0.1, 0.3, generator=torch.Generator().manual_seed(1))
-    model.provenance = {"framing": "frame", "seed": 3}
+    model.framing, model.provenance = "frame", {"seed": 3}
     return adapt(model, support(data), steps)
 
 
