@@ -22,9 +22,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from benchmarks.head import record_of, with_cosine_head
 from maml import CheckpointError, InnerLoop, MetaTraining, load_pretrained
 from maml.checkpoint import (
     BUNDLED,
+    BUNDLED_NAMES,
     load_model,
     load_training,
     load_training_iteration,
@@ -37,6 +39,7 @@ from maml.config import NetworkSettings
 from maml.drawing import strokes_to_image
 from maml.model import MetaNetwork
 from maml.networks import SketchNet, build_model
+from maml.plain import to_plain
 
 STROKES = [np.array([(9, 9), (12, 12)])]
 LOOP = InnerLoop(steps=2, evaluation_steps=7, rate=0.3, learned_rates=True)
@@ -188,6 +191,37 @@ def test_bundled_weights_describe_themselves() -> None:
     assert BUNDLED.stat().st_size < 10_000_000
     assert isinstance(model, SketchNet)
     assert 0 < model.unknown_threshold < 1
+
+
+@pytest.mark.parametrize("name", BUNDLED_NAMES)
+def test_the_record_is_of_the_network_beside_it(name: str) -> None:
+    model = load_pretrained(name)  # its settings are those of the header
+    record = model.provenance
+    assert record["settings"] == {
+        "network": to_plain(model.settings), "inner": to_plain(model.inner),
+    }  # fmt: skip
+    assert record["framing"] == model.framing
+    assert record["parameters"] == sum(tensor.numel() for tensor in model.parameters())
+    assert len(record["trained"]) == model.settings.branches
+    assert "last_evaluation_in_training" not in record  # It was of another network.
+
+
+def test_a_record_tells_a_training_apart_from_what_was_made_of_it() -> None:
+    model = network()
+    trained = {
+        "recipe": "r",
+        "settings": {"name": "r"},
+        "last_evaluation_in_training": {"tasks": 3},
+    }
+    model.provenance = {**trained, "seed": 3, "sha256": "of another file"}
+    made = with_cosine_head(model, 4.0)
+    record = record_of(made, [made])
+    assert record["settings"]["network"]["head_scale"] == 4.0
+    assert record["settings"]["inner"]["rate"] == 0.25
+    assert record["trained"] == [{**trained, "seed": 3}]
+    assert not {"last_evaluation_in_training", "sha256"} & record.keys()
+    made.provenance = record
+    assert record_of(made, [made, made])["trained"] == 2 * record["trained"]
 
 
 def test_the_weights_of_recipe_live_are_bundled_under_its_name() -> None:
