@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.head import with_cosine_head
+from benchmarks.head import record_of, with_cosine_head
 from maml import load_omniglot, load_pretrained, load_quickdraw
 from maml.calibrate import calibrate, fit_likeness, fit_whitening
 from maml.checkpoint import save_model
@@ -42,7 +42,7 @@ from maml.drawing import strokes_to_image
 from maml.model import MetaNetwork
 from maml.networks import SketchNet, build_model
 from maml.recipes import RECIPES
-from maml.runs import commit_of_code
+from maml.runs import commit_of_code, software
 from maml.train import training_parts
 
 WAYS, DRAWINGS = 64, 4
@@ -177,6 +177,7 @@ def train(options: argparse.Namespace) -> None:
     settings = replace(first.settings, branches=1, test_time_views=2)
     model = build_model(settings, first.inner, generator)
     assert isinstance(model, SketchNet) and isinstance(first, SketchNet)
+    model.framing = first.framing
     if options.start:
         model.load_state_dict(load_pretrained(options.start).state_dict())
     model.stages[0].load_state_dict(first.stages[0].state_dict())
@@ -193,6 +194,12 @@ def train(options: argparse.Namespace) -> None:
         f"--{name} {getattr(options, name)}" for name in settled
     )
     command += " --start WEIGHTS" if options.start else ""
+    data = {
+        "name": "Omniglot and Quick, Draw!",
+        "training_alphabets": sorted(set(letters.alphabets)),
+        "training_words": len(sample.doodles),
+        "doodles": sum(map(len, sample.doodles)),
+    }
     folder, started, losses = Path(options.out), time.monotonic(), []
     for episode in range(options.episodes):
         warm = min(1.0, (episode + 1) / WARM_UP)
@@ -216,7 +223,14 @@ def train(options: argparse.Namespace) -> None:
             mean = float(np.mean(losses[-KEEP_EVERY:]))
             minutes = (time.monotonic() - started) / 60
             print(f"{episode + 1} episodes, {minutes:.1f} min: loss {mean:.3f}", flush=True)
-            record = {"framing": first.framing, "command": command, "episodes": episode + 1}
+            record = {
+                "command": command,
+                "seed": options.seed,
+                "commit": commit_of_code(),
+                "episodes": episode + 1,
+                "data": data,
+                "made_with": {**software("cpu"), "hours": round(minutes / 60, 2)},
+            }
             save_model(folder / "model.safetensors", model.eval(), record)
 
 
@@ -250,7 +264,7 @@ def joined(parts: Sequence[SketchNet]) -> SketchNet:
                 [part.state_dict()[name] / scale for part, scale in zip(parts, scales, strict=True)]
             )
     model.load_state_dict(_halved(tensors))
-    model.provenance = {"framing": first.framing}
+    model.framing = first.framing
     return model.eval()
 
 
@@ -300,18 +314,13 @@ def join(options: argparse.Namespace) -> None:
 def _provenance(
     model: MetaNetwork, parts: Sequence[SketchNet], held_out: CharacterSet, choose: CharacterSet
 ) -> dict[str, object]:
-    left_out = ("sha256", "suite", "suite_measured_with")
-    record = {key: entry for key, entry in parts[0].provenance.items() if key not in left_out}
+    doodles = "Quick, Draw!, CC BY 4.0, Google; words that neither test nor choose"
+    record = record_of(model, parts)
     return {
         **record,
-        "branches": {
-            "made_by": [part.provenance.get("command", "recipe flagship") for part in parts],
-            "command": "python -m benchmarks.branches join",
-            "commit": commit_of_code(),
-            "calibrated_on": [*sorted(set(held_out.alphabets)), *choose.characters],
-            "doodles": "Quick, Draw!, CC BY 4.0, Google; words that neither test nor choose",
-        },
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "data": {**record["data"], "doodles": doodles},
+        "command": "python -m benchmarks.branches join",
+        "calibrated_on": [*sorted(set(held_out.alphabets)), *choose.characters],
     }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -25,6 +26,7 @@ from maml.embedding import EmbeddingNetwork
 from maml.evaluate import FeatureTable, evaluate_table
 from maml.model import MetaNetwork
 from maml.networks import build_model
+from maml.plain import to_plain
 from maml.recipes import RECIPES
 from maml.runs import commit_of_code
 from maml.train import training_parts
@@ -39,6 +41,11 @@ SHAPES = (
 )
 WORD_SHAPES = (EpisodeShape(5, 1), EpisodeShape(5, 5), EpisodeShape(5, 10), EpisodeShape(20, 5))
 STEPS = (0, 1, 2, 3, 5, 10, 20)
+OF_TRAINING = (
+    "recipe", "command", "seed", "commit", "settings", "episodes", "iteration", "data", "made_with",
+    "last_evaluation_in_training",
+)  # fmt: skip
+"""What a record tells of the training itself."""
 
 
 def with_cosine_head(
@@ -64,7 +71,7 @@ def with_cosine_head(
     of_head = [rates[min(step, len(rates) - 1)] / scale for step in range(len(of_body))]
     head = torch.tensor(of_head).log()[:, None]
     made.load_state_dict({**tensors, "log_rates": torch.cat([of_body, head], dim=1)})
-    made.provenance = dict(model.provenance)
+    made.framing, made.provenance = model.framing, dict(model.provenance)
     return made.eval()
 
 
@@ -94,20 +101,33 @@ def save(path: str, model: MetaNetwork, held_out: CharacterSet) -> None:
     """Calibrate the network again and write it; the provenance says that its head was changed."""
     seed = RECIPES["flagship"].seed
     calibrate(model, held_out, seed=seed)
-    provenance = {
-        key: entry
-        for key, entry in model.provenance.items()
-        if key not in ("sha256", "suite", "suite_measured_with")
-    }
-    provenance["head"] = {
+    head = {
         "kind": model.settings.head,
         "scale": model.settings.head_scale,
         "chosen_and_calibrated_on": sorted(set(held_out.alphabets)),
         "command": "python -m benchmarks.head --head SCALE --save PATH",
-        "commit": commit_of_code(),
     }
-    provenance["parameters"] = sum(parameter.numel() for parameter in model.parameters())
-    save_model(path, model, provenance)
+    save_model(path, model, {**record_of(model, [model]), "head": head})
+
+
+def record_of(model: MetaNetwork, parts: Sequence[MetaNetwork]) -> dict[str, Any]:
+    """The record of a network made of trained ones.
+
+    Args:
+        model: what was made; the record's settings are its own.
+        parts: what it was made of, with their records; "trained" tells how each came to be.
+    """
+    first = parts[0].provenance
+    each = [entry for part in parts for entry in part.provenance.get("trained", [part.provenance])]
+    return {
+        **{key: first[key] for key in ("recipe", "seed") if key in first},
+        "framing": model.framing,
+        "commit": commit_of_code(),
+        "settings": {"network": to_plain(model.settings), "inner": to_plain(model.inner)},
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "data": first.get("data", {}),
+        "trained": [{key: entry[key] for key in OF_TRAINING if key in entry} for entry in each],
+    }
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
-"""Render the documents' tables from the weights' record: ``python -m benchmarks.tables``.
+"""Render the documents' figures from the weights' record: ``python -m benchmarks.tables``.
 
-A rendered part of a document stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``;
-the rest is written by hand.  ``python -m maml evaluate --suite --record`` measures anew what the
-tables show.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``, a figure between
+``<!-- figure: KEY -->`` and ``<!-- end -->``; the rest is written by hand.  Keys are those of
+`named_figures`: a measure of the suite, ``MEASURE / BASELINE``, or a name that docs/results.md
+gives to what another command printed, between ``<!-- source: KEY -->`` and ``<!-- end -->``.
+``python -m maml evaluate --suite --record`` measures the record anew.
 """
 
 from __future__ import annotations
@@ -10,14 +12,22 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "weights" / "flagship.json"
-DOCUMENTS = (ROOT / "README.md", ROOT / "README.zh.md", ROOT / "docs" / "results.md")
+RESULTS = ROOT / "docs" / "results.md"
+DOCUMENTS = (
+    *(ROOT / name for name in ("README.md", "README.zh.md")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("how-it-works", "inner-loop", "research")),
+    ROOT / "docs" / "teaching.md",
+    RESULTS,
+)
 _PART = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+_FIGURE = re.compile(r"(<!-- figure: (.+?) -->).*?(<!-- end -->)")
+_SOURCE = re.compile(r"<!-- source: (.+?) -->(.*?)<!-- end -->")
 
 _TARGETS = {
     "5-way 1-shot": (99.15, 99.4),
@@ -103,6 +113,32 @@ class Suite:
         baselines = self.rows[measure]["baselines"]
         gain = round(baselines["above prototypes"], 2) + 0.0  # no -0.00
         return f"{gain:+.2f} ± {baselines['its interval']:.2f}"
+
+
+def named_figures(record: dict[str, Any], results: str) -> dict[str, str]:
+    """What a document may quote, by its key.
+
+    Args:
+        record: the .json beside the weights.
+        results: the text of docs/results.md.
+
+    Raises:
+        ValueError: if two figures have the same key.
+    """
+    suite = Suite(record)
+    named = [("hours of the first branch", f"{record['trained'][0]['made_with']['hours']:g}")]
+    for measure, row in suite.rows.items():
+        named.append((measure, f"{row['value']:.{2 if row['unit'] else 4}f}"))
+        for baseline, value in row["baselines"].items():
+            shown = f"{100 * value:.1f}" if baseline.endswith("share") else f"{value:.2f}"
+            if baseline == "above prototypes":
+                shown = suite.gain(measure).removeprefix("+")
+            named.append((f"{measure} / {baseline}", shown))
+    named += _SOURCE.findall(results)
+    keys = [key for key, _ in named]
+    if twice := {key for key in keys if keys.count(key) > 1}:
+        raise ValueError(f"Each figure must have a key of its own; got twice {sorted(twice)}.")
+    return dict(named)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -228,6 +264,10 @@ def measures(suite: Suite) -> str:
             errors(f"{shares} shares", five, one, twenty), "", "",
         ),
         (
+            f"the same, doodles: {five} / {one}",
+            errors(f"{shares} shares", f"{five}, doodles", f"{one}, doodles"), "", "",
+        ),
+        (
             "largest change of an answer: asked twice / alone / symbols permuted",
             " / ".join(f"{suite.value(f'largest change {how}'):.1e}" for how in changes).replace(
                 "0.0e+00", "0"
@@ -235,6 +275,21 @@ def measures(suite: Suite) -> str:
         ),
     ]  # fmt: skip
     return table(("other measures", "ours", "target", "stretch"), rows)
+
+
+def calibration(suite: Suite) -> str:
+    """What is calibrated beside what is not."""
+    error, shares = "calibration error", "half of the queries out of set, calibration error of the"
+    head = ("off by, in %", "the top probability, queries of the symbols",
+            "the largest share, half of the queries out of set")  # fmt: skip
+    tasks = ("5-way 1-shot", "20-way 1-shot", "5-way 5-shot, doodles", "5-way 1-shot, doodles")
+    return table(
+        head,
+        (
+            (task, suite.shown(f"{task}, {error}"), suite.shown(f"{task}, {shares} shares"))
+            for task in tasks
+        ),
+    )
 
 
 def doodles(suite: Suite) -> str:
@@ -315,6 +370,7 @@ RENDERED: dict[str, Callable[[Suite], str]] = {
     "standard": standard,
     "sizes": sizes,
     "measures": measures,
+    "calibration": calibration,
     "doodles": doodles,
     "refusals": refusals,
     "steps": steps,
@@ -324,22 +380,29 @@ RENDERED: dict[str, Callable[[Suite], str]] = {
 """What is rendered, by the name in its comment."""
 
 
-def rendered(text: str, suite: Suite) -> str:
-    """A document with its rendered parts made anew.
+def rendered(text: str, suite: Suite, figures: Mapping[str, str]) -> str:
+    """A document with its rendered tables and figures made anew.
 
     Raises:
-        KeyError: if a part has a name that nothing renders.
+        KeyError: if a table has a name that nothing renders, or a figure a key that nothing has.
     """
-    return _PART.sub(lambda part: f"{part[1]}\n{RENDERED[part[2]](suite)}\n{part[3]}", text)
+    text = _PART.sub(lambda part: f"{part[1]}\n{RENDERED[part[2]](suite)}\n{part[3]}", text)
+    return _FIGURE.sub(lambda part: f"{part[1]}{figures[part[2]]}{part[3]}", text)
+
+
+def by_hand(text: str) -> str:
+    """A document without its rendered tables and figures."""
+    return _FIGURE.sub("", _PART.sub("", text))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--record", type=Path, default=RECORD, help="the .json beside the weights")
-    suite = Suite(json.loads(parser.parse_args().record.read_text(encoding="utf-8")))
+    record = json.loads(parser.parse_args().record.read_text(encoding="utf-8"))
+    suite, figures = Suite(record), named_figures(record, RESULTS.read_text(encoding="utf-8"))
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
-        if (made := rendered(text, suite)) != text:
+        if (made := rendered(text, suite, figures)) != text:
             path.write_text(made, encoding="utf-8")
             print(path.relative_to(ROOT))
 

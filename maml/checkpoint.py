@@ -1,8 +1,9 @@
 """Weights with their description and provenance: local, bundled or from the Hub.
 
 A weights file is `NAME.safetensors` with `NAME.json` beside it.  The header of the first describes
-the network (kind, sizes, inner loop); the second holds its provenance (recipe, seed, commit, data
-split, measured accuracy) and the SHA-256 of the first.  Nothing is unpickled.
+the network (kind, sizes, inner loop) and the framing of its ink; the second holds its provenance
+(recipe, seed, commit, data split, measured accuracy) and the SHA-256 of the first.  Nothing is
+unpickled.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import safetensors.torch
 import torch
@@ -25,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from maml.config import InnerLoop, MetaTraining, NetworkSettings
-from maml.drawing import FRAMINGS
+from maml.drawing import FRAMINGS, Framing
 from maml.hub import fetch_weights
 from maml.model import MetaNetwork
 from maml.networks import build_model
@@ -57,9 +58,11 @@ def save_model(
     Args:
         path: of the `.safetensors`; the `.json` goes beside it.
         model: the network.
-        provenance: how it was made; plain JSON values.  None: nothing is known.
+        provenance: how it was made; plain JSON values.  None: nothing is known.  A "framing" in it
+            is that of the file; else it is the model's.
 
     Raises:
+        ValueError: if that framing is not one of `maml.drawing.FRAMINGS`.
         OSError: if the files cannot be written; existing files stay intact.
     """
     path = Path(path)
@@ -74,7 +77,11 @@ def pack_model(model: MetaNetwork, provenance: Mapping[str, Any]) -> tuple[bytes
         name: compact(value.detach().cpu().clone(memory_format=torch.contiguous_format))
         for name, value in model.state_dict().items()  # Copies: a module may share its weights.
     }
-    data = safetensors.torch.save(tensors, metadata=describe_network(model))
+    framing = provenance.get("framing", model.framing)
+    if framing not in FRAMINGS:
+        raise ValueError(f"framing must be one of {', '.join(FRAMINGS)}; got {framing!r}.")
+    header = {**describe_network(model), "framing": framing}
+    data = safetensors.torch.save(tensors, metadata=header)
     record = {**provenance, "sha256": hashlib.sha256(data).hexdigest()}
     return data, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -114,7 +121,7 @@ def load_pretrained(
     metadata, tensors = read_tensors(path)
     model = rebuild_network(path, metadata)
     fill_network(path, model, tensors)
-    model.provenance = provenance
+    describe_origin(path, model, metadata, provenance)
     model.eval()
     return model.to(device)
 
@@ -124,17 +131,17 @@ def load_model(path: str | Path, model: MetaNetwork) -> None:
 
     Args:
         path: of the `.safetensors` that `save_model` wrote.
-        model: a network of the same parameters, on any device; its `provenance` becomes the content
-            of the `.json`.
+        model: a network of the same parameters, on any device; it takes the file's `framing` and
+            `provenance`.
 
     Raises:
         CheckpointError: as `load_pretrained`.
     """
     path = locate_weights(Path(path))
     provenance = _provenance(path.with_suffix(".json"), path.read_bytes())
-    _, tensors = read_tensors(path)
+    metadata, tensors = read_tensors(path)
     fill_network(path, model, tensors)
-    model.provenance = provenance
+    describe_origin(path, model, metadata, provenance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,6 +305,7 @@ def describe_network(model: MetaNetwork, file_format: str = _FORMAT) -> dict[str
         "format": file_format,
         "network": json.dumps(to_plain(model.settings)),
         "inner": json.dumps(to_plain(model.inner)),
+        "framing": model.framing,
     }
 
 
@@ -434,6 +442,26 @@ def rebuild_network(path: Path, metadata: Mapping[str, str]) -> MetaNetwork:
         raise CheckpointError(
             f"The header of {path} does not describe a network: {error}"
         ) from error
+
+
+def describe_origin(
+    path: Path, model: MetaNetwork, metadata: Mapping[str, str], provenance: dict[str, Any]
+) -> None:
+    """Give a network the framing and the provenance of its file.
+
+    The header names the framing; older files name it in their provenance, or mean "fit".
+
+    Raises:
+        CheckpointError: if it is not one of `maml.drawing.FRAMINGS`.
+    """
+    framing = metadata.get("framing", provenance.get("framing", "fit"))
+    if framing not in FRAMINGS:
+        raise CheckpointError(
+            f"The framing in the header of {path} must be one of {', '.join(FRAMINGS)}; fetch the "
+            f"file again; got {framing!r}."
+        )
+    model.framing = cast(Framing, framing)
+    model.provenance = provenance
 
 
 def fill_network(path: Path, model: MetaNetwork, tensors: Mapping[str, Tensor]) -> None:

@@ -27,6 +27,7 @@ from maml.checkpoint import (
     check_tensor,
     compact,
     describe_network,
+    describe_origin,
     fill_network,
     read_tensors,
     rebuild_network,
@@ -113,10 +114,11 @@ def read_learner(path: Path) -> LearnerState:
     model = rebuild_network(path, metadata)
     names = _names(path, metadata)
     try:
-        model.provenance = parse_json(metadata.get("provenance", "{}"))
+        provenance = parse_json(metadata.get("provenance", "{}"))
     except ValueError as error:
         raise CheckpointError(f"The provenance in {path} is not readable JSON: {error}.") from error
-    check_provenance(path, model.provenance)
+    check_provenance(path, provenance)
+    describe_origin(path, model, metadata, provenance)
     within = {name[6:]: tensors.pop(name) for name in list(tensors) if name.startswith("model/")}
     fill_network(path, model, within)
     model.eval()

@@ -68,6 +68,7 @@ class MetaNetwork(nn.Module):
         can_embed: whether it maps drawings to unit vectors ahead of its head.  Such a network can
             be pre-trained and calibrated, and scores "none of these" by those vectors.
         dimensions: of these vectors.
+        framing: of the ink it is trained on and asked about, see `maml.drawing.FRAMINGS`.
         provenance: how it was made; the content of the .json beside its weights.
     """
 
@@ -80,6 +81,7 @@ class MetaNetwork(nn.Module):
         super().__init__()
         self.settings = settings
         self.inner = inner
+        self.framing: Framing = "fit"
         self.provenance: dict[str, Any] = {}
 
     def pictures(self, images: object) -> Tensor:
@@ -328,12 +330,6 @@ class MetaNetwork(nn.Module):
     def unknown_threshold(self) -> float:
         """`Prediction.unknown` above this is "none of these", see `maml.prediction.shares_of`."""
         return 0.5
-
-    @property
-    def framing(self) -> Framing:
-        """The framing of the ink it was trained on, see `maml.drawing.Framing`."""
-        framing: Framing = self.provenance.get("framing", "fit")
-        return framing
 
 
 def require_meta_network(model: object) -> None:

@@ -17,7 +17,8 @@ class Prediction:
     """Answers to m queries, each given on its own.
 
     Args:
-        probabilities: float32 (m, ways), rows sum to 1, calibrated.
+        probabilities: float32 (m, ways), rows sum to 1, calibrated for queries that are one of the
+            ways.
         unknown: float32 (m,) in [0, 1], high = none of these.
         names: the ways' names.
         unknown_threshold: `unknown` at which "none of these" is as likely as the likeliest way, in
@@ -32,7 +33,7 @@ class Prediction:
     @cached_property
     def shares(self) -> Tensor:
         """One distribution over the ways and, last, "none of these": float32 (m, ways + 1), rows
-        sum to 1, see `shares_of`."""
+        sum to 1, see `shares_of`.  The largest one is the answer; it is not calibrated."""
         return shares_of(self.probabilities, self.unknown, self.unknown_threshold)
 
     @property

@@ -221,6 +221,7 @@ class TrainingRun:
         self._generator = torch.Generator().manual_seed(recipe.seed)
         inner = recipe.training.inner
         self.model = build_model(recipe.network, inner, self._generator).to(device)
+        self.model.framing = recipe.framing
         found = resume and self.folder.state.exists()
         self.iteration = load_training_iteration(self.folder.state) if found else 0
         self._seconds = 0.0

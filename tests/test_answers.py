@@ -62,7 +62,7 @@ def test_ink_is_framed_as_the_weights_are_used_to_it(
     session = DrawSession()
     unseen = [[3, 0], [8, 0]]
     fitted = answer(parsed(unseen=unseen), session, model)
-    monkeypatch.setattr(model, "provenance", {"framing": "frame"})
+    monkeypatch.setattr(model, "framing", "frame")
     framed = answer(parsed(unseen=unseen), DrawSession(), model)
     inks = np.stack([maml.strokes_to_image(one, "frame") for one in (ROUND, CROSS)])
     support = maml.SupportSet(torch.from_numpy(inks), torch.tensor([0, 1]), ("Round", "Cross"))

@@ -15,15 +15,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from benchmarks.head import record_of, with_cosine_head
 from maml import CheckpointError, InnerLoop, MetaTraining, load_pretrained
 from maml.checkpoint import (
     BUNDLED,
+    BUNDLED_NAMES,
+    load_model,
     load_training,
     load_training_iteration,
     read_tensors,
@@ -32,9 +36,12 @@ from maml.checkpoint import (
     write_atomically,
 )
 from maml.config import NetworkSettings
+from maml.drawing import strokes_to_image
 from maml.model import MetaNetwork
 from maml.networks import SketchNet, build_model
+from maml.plain import to_plain
 
+STROKES = [np.array([(9, 9), (12, 12)])]
 LOOP = InnerLoop(steps=2, evaluation_steps=7, rate=0.3, learned_rates=True)
 
 
@@ -140,6 +147,36 @@ def test_weights_need_no_record_beside_them(weights: Path) -> None:
     assert load_pretrained(weights).provenance == {}
 
 
+@pytest.mark.parametrize("kind", ["notebook", "sketch"])
+def test_a_network_of_whole_frames_needs_no_record_beside_it(tmp_path: Path, kind: str) -> None:
+    path, model = tmp_path / "model.safetensors", network(kind)
+    save_model(path, model, {"framing": "frame"})
+    path.with_suffix(".json").unlink()
+    loaded = load_pretrained(path)
+    assert loaded.framing == "frame"
+    save_model(path, loaded)  # without a word about it
+    load_model(path, model)
+    assert model.framing == "frame"
+    assert not np.array_equal(strokes_to_image(STROKES), strokes_to_image(STROKES, model.framing))
+
+
+def test_older_files_name_the_framing_beside_them_or_not_at_all(weights: Path) -> None:
+    tensors, header = parts(weights)
+    del header["framing"]
+    weights.write_bytes(safetensors.torch.save(tensors, header))
+    record = weights.with_suffix(".json")
+    record.write_text('{"framing": "frame"}')
+    assert load_pretrained(weights).framing == "frame"
+    record.unlink()
+    assert load_pretrained(weights).framing == "fit"
+
+
+def test_framing_that_nothing_draws_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="framing must be one of fit, frame; got 'crop'"):
+        save_model(tmp_path / "model.safetensors", network(), {"framing": "crop"})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_loading_leaves_global_randomness_alone(weights: Path) -> None:
     state = torch.get_rng_state()
     load_pretrained(weights)
@@ -154,6 +191,37 @@ def test_bundled_weights_describe_themselves() -> None:
     assert BUNDLED.stat().st_size < 10_000_000
     assert isinstance(model, SketchNet)
     assert 0 < model.unknown_threshold < 1
+
+
+@pytest.mark.parametrize("name", BUNDLED_NAMES)
+def test_the_record_is_of_the_network_beside_it(name: str) -> None:
+    model = load_pretrained(name)  # its settings are those of the header
+    record = model.provenance
+    assert record["settings"] == {
+        "network": to_plain(model.settings), "inner": to_plain(model.inner),
+    }  # fmt: skip
+    assert record["framing"] == model.framing
+    assert record["parameters"] == sum(tensor.numel() for tensor in model.parameters())
+    assert len(record["trained"]) == model.settings.branches
+    assert "last_evaluation_in_training" not in record  # It was of another network.
+
+
+def test_a_record_tells_a_training_apart_from_what_was_made_of_it() -> None:
+    model = network()
+    trained = {
+        "recipe": "r",
+        "settings": {"name": "r"},
+        "last_evaluation_in_training": {"tasks": 3},
+    }
+    model.provenance = {**trained, "seed": 3, "sha256": "of another file"}
+    made = with_cosine_head(model, 4.0)
+    record = record_of(made, [made])
+    assert record["settings"]["network"]["head_scale"] == 4.0
+    assert record["settings"]["inner"]["rate"] == 0.25
+    assert record["trained"] == [{**trained, "seed": 3}]
+    assert not {"last_evaluation_in_training", "sha256"} & record.keys()
+    made.provenance = record
+    assert record_of(made, [made, made])["trained"] == 2 * record["trained"]
 
 
 def test_the_weights_of_recipe_live_are_bundled_under_its_name() -> None:
@@ -282,6 +350,11 @@ def test_pickles_are_refused_unopened(tmp_path: Path, monkeypatch: pytest.Monkey
         ("inner", '{"rate": -1}', "inner rate must be a positive number"),
         ("inner", '{"learned_rates": "yes"}', "learned_rates must be True or False"),
         ("inner", None, "'inner'"),
+        (
+            "framing",
+            "crop",
+            "framing in the header of .* must be one of fit, frame; .*; got 'crop'",
+        ),
     ],
 )
 def test_headers_that_describe_no_network(

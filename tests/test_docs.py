@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -80,40 +81,90 @@ def test_programs_run(document: Path, capsys: pytest.CaptureFixture[str]) -> Non
             assert expected in capsys.readouterr().out.splitlines()
 
 
+@pytest.fixture(scope="module")
+def named() -> dict[str, str]:
+    """What documents may quote, by its key."""
+    return tables.named_figures(record(), read(tables.RESULTS))
+
+
+def record() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(read(tables.RECORD))
+    return found
+
+
 @pytest.mark.parametrize("document", tables.DOCUMENTS, ids=lambda path: path.name)
-def test_tables_are_those_of_the_record(document: Path) -> None:
-    suite = tables.Suite(json.loads(read(tables.RECORD)))
+def test_tables_and_figures_are_those_of_their_keys(document: Path, named: dict[str, str]) -> None:
     text = read(document)
-    assert "<!-- table: " in text
-    assert tables.rendered(text, suite) == text, "python -m benchmarks.tables renders them"
+    assert tables.rendered(text, tables.Suite(record()), named) == text, (
+        "python -m benchmarks.tables renders them"
+    )
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["README.md", "README.zh.md"]
-    + [f"docs/{page}.md" for page in ("teaching", "how-it-works", "research", "inner-loop")],
+    "document",
+    [path for path in tables.DOCUMENTS if path != tables.RESULTS],
+    ids=lambda path: path.name,
 )
-def test_figures_are_those_of_the_results(name: str) -> None:
-    text = read(ROOT / "docs" / "results.md")
-    results = {*re.findall(r"\d+\.\d+", text), *re.findall(r"\d+\.\d+ ± \d+\.\d+", text)}
-    found = list(figures(read(ROOT / name)))
-    assert found
-    unknown = [figure for figure in found if figure not in results]
-    assert set(unknown) <= FROM_ELSEWHERE.get(name, set()), "docs/results.md has no such figure"
+def test_every_figure_names_its_key(document: Path) -> None:
+    name = str(document.relative_to(ROOT))
+    assert set(figures(tables.by_hand(read(document)))) == FROM_ELSEWHERE.get(name, set()), (
+        "write <!-- figure: KEY --><!-- end --> instead, see benchmarks/tables.py"
+    )
+
+
+@each_document
+def test_no_line_begins_with_a_figure(document: Path) -> None:
+    """There a comment ends the paragraph."""
+    assert not re.search(r"^\s*<!-- (figure|source): ", read(document), re.MULTILINE)
+
+
+def test_results_tell_how_far_the_shares_of_every_task_are_off() -> None:
+    suite = tables.Suite(record())
+    measured = [measure for measure in suite.rows if measure.endswith("error of the shares")]
+    assert [measure for measure in measured if "doodles" in measure]
+    table = tables.measures(suite)
+    assert [measure for measure in measured if suite.shown(measure) not in table] == []
+
+
+def test_a_figure_is_that_of_its_key_and_of_no_other(named: dict[str, str]) -> None:
+    suite, key = tables.Suite(record()), "20-way 5-shot, doodles / above prototypes"
+    gain = suite.rows["20-way 5-shot, doodles"]["baselines"]["above prototypes"]
+    wrong = f"up by <!-- figure: {key} -->1.20<!-- end --> points"
+    right = tables.rendered(wrong, suite, named)
+    assert right.startswith(f"up by <!-- figure: {key} -->{gain:.2f} ± ")
+    assert right.endswith("<!-- end --> points") and tables.rendered(right, suite, named) == right
+    assert tables.by_hand(right) == "up by  points"
+    with pytest.raises(KeyError, match="no such key"):
+        tables.rendered("<!-- figure: no such key -->1.20<!-- end -->", suite, named)
+
+
+def test_figures_of_the_suite_and_of_other_commands_have_their_own_keys() -> None:
+    text = "<!-- source: pace, ms -->3.0<!-- end --> ± 0.2"
+    named = tables.named_figures(record(), text)
+    assert named["pace, ms"] == "3.0"
+    for row in record()["suite"]:
+        assert abs(float(named[row["measure"]]) - row["value"]) <= 0.0051
+    share = "5-way 1-shot, none of these, AUROC / false rejections, share"
+    rejected = next(row for row in record()["suite"] if row["measure"] == share.split(" / ")[0])
+    assert named[share] == f"{100 * rejected['baselines']['false rejections, share']:.1f}"  # in %
+    with pytest.raises(ValueError, match=r"must have a key of its own; got twice \['pace, ms'\]"):
+        tables.named_figures(record(), 2 * text)
 
 
 def figures(text: str) -> Iterator[str]:
     """Decimal numbers of a text, with their intervals, but for versions and papers."""
     text = re.sub(r"```.*?```|`[^`]*`|^---\n.*?\n---\n", "", text, flags=re.DOTALL)
     text = re.sub(
-        r"arXiv\s+\d+\.\d+|\(https?:[^)]*\)|\[\d{4}\.\d{5}\]|Python [\d. to至]+", "", text
+        r"arXiv\s+\d+\.\d+|\(https?:[^)]*\)|\[\d{4}\.\d{5}\]|Python [\d. to至]+|PyTorch [\d.]+",
+        "",
+        text,
     )
     yield from re.findall(r"(?<![\w.])\d+\.\d+(?: ± \d+\.\d+)?", text)
 
 
 def test_readme_is_short_and_a_space_finds_its_settings() -> None:
     text = read(ROOT / "README.md")
-    assert len(text.split()) < 900
+    assert len(re.sub(r"<!--.*?-->", "", text).split()) < 900  # as it is read
     settings = yaml.safe_load(text.split("---\n")[1])
     assert settings["sdk"] == "gradio" and (ROOT / settings["app_file"]).exists()
     pins = dict(re.findall(r"^([\w-]+)==(\S+)", read(ROOT / "requirements.txt"), re.MULTILINE))

@@ -21,7 +21,7 @@ from maml.data.synthetic import generate_alphabets
 from maml.evaluate import EvaluationResult
 from maml.recipes import RECIPES
 from maml.runs import TrainingRun
-from maml.sessions.hub import model_card, push_to_hub
+from maml.sessions.hub import config_of, model_card, push_to_hub
 
 TOKEN = "hf_secretsecretsecret"
 
@@ -309,4 +309,10 @@ def test_a_card_shows_what_was_measured() -> None:
     for row in record["suite"]:
         assert f"| {row['measure']} | {row['value']:.2f}" in card
     assert record["suite_measured_with"]["commit"] in card
+    # Nothing is told that was measured of an ancestor; the settings are those of the file.
+    assert "Measured accuracy" not in card
+    settings = json.loads(card.split("```json\n")[1].split("```")[0])
+    assert settings == {key: config_of(load_pretrained())[key] for key in ("network", "inner")}
+    for part in record["trained"]:
+        assert f"`{part.get('command', 'recipe flagship')}`, {part['made_with']['hours']} h" in card
     assert "## Measured" not in model_card("anna/symbols", {**record, "suite": []})

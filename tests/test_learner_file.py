@@ -39,7 +39,7 @@ def learner(data: CharacterSet, kind: str = "sketch", steps: int = 3) -> Adapted
         for name, buffer in model.named_buffers():
             if name.endswith(("running_mean", "temperature_weights", "unknown_limit")):
                 buffer.uniform_(0.1, 0.3, generator=torch.Generator().manual_seed(1))
-    model.provenance = {"framing": "frame", "seed": 3}
+    model.framing, model.provenance = "frame", {"seed": 3}
     return adapt(model, support(data), steps)
 
 
@@ -180,3 +180,18 @@ def test_inconsistent_files(
     safetensors.torch.save_file(tensors, path, metadata)
     with pytest.raises(CheckpointError, match=message):
         AdaptedLearner.load(path)
+
+
+def test_older_learners_name_the_framing_in_their_provenance(
+    small_alphabets: CharacterSet, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    learner(small_alphabets).save(path)
+    with safe_open(path, "pt") as file:
+        metadata = dict(file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del metadata["sha256"], metadata["framing"]
+    metadata["provenance"] = '{"framing": "frame"}'
+    metadata["sha256"] = _digest(metadata, tensors)
+    safetensors.torch.save_file(tensors, path, metadata)
+    assert AdaptedLearner.load(path).model.framing == "frame"

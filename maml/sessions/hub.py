@@ -129,6 +129,12 @@ def model_card(name: str, provenance: dict[str, Any]) -> str:
         f"- Parameters: {provenance['parameters']:,}",
         f"- Commit of the code: `{provenance['commit']}`",
     ]
+    if "doodles" in data:
+        lines.append(f"- Doodles: {data['doodles']}")
+    for part in provenance.get("trained", []):
+        command = part.get("command") or f"recipe {part['recipe']}"
+        hours = part.get("made_with", {}).get("hours")
+        lines.append(f"- Trained by: `{command}`" + (f", {hours} hours" if hours else ""))
     if "iteration" in provenance:
         lines.append(f"- Steps: {provenance['iteration']:,} of {provenance['iterations']:,}")
     if tested:
@@ -140,7 +146,7 @@ def model_card(name: str, provenance: dict[str, Any]) -> str:
             f"- Measured accuracy: {100 * tested['accuracy']:.2f}{interval} % "
             f"({tested['protocol']}, {mode}, {tested['tasks']} tasks of {seen})"
         )
-    else:
+    elif not provenance.get("suite"):
         lines.append("- Measured accuracy: not measured")
     lines += _suite(provenance.get("suite"), provenance.get("suite_measured_with"))
     settings = json.dumps(provenance["settings"], indent=2)
