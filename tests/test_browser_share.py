@@ -287,6 +287,11 @@ def test_the_endpoint_serves_python_clients(app_url: str) -> None:
         assert len(result["trajectory"]) == 6
         described = client.view_api(return_format="dict", print_info=False)
         assert set(described["named_endpoints"]) == {"/adapt_and_classify"}
+        (returned,) = described["named_endpoints"]["/adapt_and_classify"]["returns"]
+        declared = returned["type"]["properties"]
+        assert set(declared) == set(result)
+        for part in ("answers", "trajectory"):
+            assert set(declared[part]["items"]["properties"]) == set(result[part][0])
         with pytest.raises(Exception, match="symbol 1 has no examples"):
             client.predict(
                 [{"name": "a"}, {"name": "b"}],
