@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from apart import apart
 from drawings import CROSS, ROUND, TILTED, document, untrained_network
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
@@ -91,7 +92,7 @@ def test_pages_that_ask_at_once_are_let_in_up_to_the_limit(app: Starlette) -> No
             await page.check(app)
             assert page.status == 200
 
-    asyncio.run(ask())
+    apart(asyncio.run, ask())
 
 
 def test_a_page_that_leaves_before_the_first_line_makes_room(app: Starlette) -> None:
@@ -102,4 +103,4 @@ def test_a_page_that_leaves_before_the_first_line_makes_room(app: Starlette) -> 
                 await page.check(app)
             assert page.status == 200
 
-    asyncio.run(ask())
+    apart(asyncio.run, ask())

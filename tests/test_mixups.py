@@ -57,14 +57,14 @@ def test_the_check_names_the_pair_and_the_odd_drawing(model: MetaNetwork) -> Non
 def test_each_drawing_is_judged_as_the_page_would_judge_it() -> None:
     """With "none of these" among the answers."""
     wary = untrained_network()
-    wary.set_unknown_score(wary.unknown_weights.clone(), torch.tensor(0.0005))
+    wary.get_buffer("unknown_limit").fill_(0.0005)
     read = parsed(symbols=SYMBOLS)
     *_, found = find_mixups(read, DrawSession(), wary)
     sound, *_ = DrawSession().sound(read, wary)
     said: list[tuple[int, int | None, float]] = []
     for way, symbol in enumerate(sound):
         for drawing in symbol.drawings if len(symbol.drawings) > 1 else ():
-            asked = replace(read, symbols=without(sound, symbol, drawing), query=drawing)
+            asked = replace(read, symbols=tuple(without(sound, symbol, drawing)), query=drawing)
             news = answer(asked, DrawSession(), wary)
             said.append((symbol.id, news["winner"], news["shares"][way]))
     wrong = [(own, share) for own, winner, share in said if winner != own]

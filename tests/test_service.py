@@ -9,21 +9,20 @@ import io
 import json
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from apps import UNHURRIED, SharedApp, shared_app
 from PIL import Image, ImageDraw
 
-from benchmarks.browser import ROOT, free_port, start_app, stop_app
+from benchmarks.browser import ROOT, free_port
 from maml.demo.gate import ENDPOINT, OTHER, QUESTION
 from maml.demo.headers import page_headers
 from maml.sessions.memory import OfferedWeights, VisitorMemory, is_token
@@ -91,14 +90,16 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedApp]:
+    with shared_app(tmp_path_factory.mktemp("app"), UNHURRIED) as app:
+        yield app
+
+
+@pytest.fixture
+def server(app: SharedApp) -> Iterator[Server]:
     """A running app; nothing that is sent to it may leave a traceback in its log."""
-    port = free_port()
-    log = tmp_path_factory.mktemp("app") / "app.log"
-    app = start_app(log, port)
-    yield Server(port)
-    stop_app(app)
-    assert "Traceback" not in log.read_text()
+    yield Server(app.port)
+    app.check_log()
 
 
 def test_a_question_is_answered(server: Server) -> None:
@@ -232,8 +233,28 @@ def heavy_picture(seed: int) -> dict[str, str]:
     image = Image.new("L", (512, 512), 255)
     ImageDraw.Draw(image).line([tuple(p) for p in rng.integers(20, 490, (40, 2))], 0, 6)
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG")
     return {"picture": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()}
+
+
+def large_ones_before_each(
+    server: Server, work: Callable[[], None], done: Sequence[object]
+) -> list[int]:
+    """How many large requests were done between each small question and its answer.
+
+    Args:
+        work: sends large requests, one after another.
+        done: grows with each of them.
+    """
+    thread = threading.Thread(target=work)
+    thread.start()
+    counts = []
+    while thread.is_alive():
+        before = len(done)
+        assert server.ask(document(), "somebody-else-" * 3)[0] == 200
+        counts.append(len(done) - before)
+    thread.join()
+    return counts
 
 
 def test_others_draw_on_while_somebodys_pictures_are_read(server: Server) -> None:
@@ -250,17 +271,9 @@ def test_others_draw_on_while_somebodys_pictures_are_read(server: Server) -> Non
             status, news = server.ask({**asked, "revision": revision}, "with-pictures-" * 2)
             left.append(news["waiting"] if status == 200 else status)
 
-    thread = threading.Thread(target=pictures)
-    thread.start()
-    times = []
-    revision = 0
-    while thread.is_alive() or revision < 10:
-        began = time.monotonic()
-        revision += 1
-        assert server.ask(document(revision=revision), "the-others-" * 3)[0] == 200
-        times.append(time.monotonic() - began)
-    thread.join()
-    assert max(times) < 1.0
+    overtaken = large_ones_before_each(server, pictures, left)
+    # Most are answered while one and the same question of pictures is under way.
+    assert overtaken.count(0) > 3 >= sum(overtaken)
     assert 400 > left[0] > left[1] > left[2] > 300
 
 
@@ -335,14 +348,12 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_parsed(server: Server)
         ("/gradio_api/cancel", OTHER.size),
         ("/sketchpad/leave", OTHER.size),
     ):
-        began = time.monotonic()
-        points = b"[0,0]," * (most // 3)
+        points = b"[0,0]," * (most // 3)  # no JSON: a parser would have another complaint
         status, body = server.post(path, points)
         assert (status, json.loads(body)["problems"][0]["most"]) == (413, most), path
         parts = [points[k : k + 60_000] for k in range(0, len(points), 60_000)]
         status, body = server.send_in_parts(path, parts)
         assert (status, json.loads(body)["problems"][0]["most"]) == (413, most), path
-        assert time.monotonic() - began < 3
 
 
 def test_many_small_values_are_refused_too(server: Server) -> None:
@@ -353,29 +364,14 @@ def test_many_small_values_are_refused_too(server: Server) -> None:
 
 def test_others_are_answered_while_large_bodies_arrive(server: Server) -> None:
     points = b"[" + b"[0,0]," * 600_000 + b"[0,0]]"
-    stop = threading.Event()
+    sent: list[int] = []
 
     def flood() -> None:
-        while not stop.is_set():
-            server.post("/gradio_api/run/predict", points)
-            server.post("/sketchpad/answer", points)
+        for path in ("/gradio_api/run/predict", "/sketchpad/answer") * 5:
+            sent.append(server.post(path, points)[0])
 
-    thread = threading.Thread(target=flood)
-    thread.start()
-    try:
-        times = []
-        for revision in range(20):
-            began = time.monotonic()
-            assert server.ask(document(revision=revision), "undisturbed-" * 3)[0] == 200
-            times.append(time.monotonic() - began)
-            time.sleep(0.05)
-        # A question of some megabytes holds Python's lock while it is read: about 0.6 s here on two
-        # idle cores.  Without limits, answers waited a minute.
-        assert statistics.median(times) < 3.0
-        assert max(times) < 10.0
-    finally:
-        stop.set()
-        thread.join()
+    # Each waits for the bodies that are being read, not for all of them.
+    assert max(large_ones_before_each(server, flood, sent)) <= 5
 
 
 def test_the_largest_document_passes(server: Server) -> None:
