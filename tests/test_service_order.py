@@ -1,49 +1,56 @@
-"""Checks for mix-ups: so many at a time, from the moment they are let in until they are over."""
+"""The Draw tab's routes: who is let in, and who waits for whom.  Pages are played here, without a
+server: each takes its turn when the test lets it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 from apart import apart
-from drawings import CROSS, ROUND, TILTED, document, untrained_network
+from drawings import CROSS, ROUND, TILTED, document, picture, untrained_network
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 
 from maml.demo import service as module
 from maml.demo.service import DrawService
+from maml.sessions.document import Drawing
 from maml.sessions.memory import OfferedWeights
 
 SYMBOLS = [
     {"id": 1, "name": "Round", "examples": [{"strokes": ROUND}, {"strokes": ROUND}]},
     {"id": 2, "name": "Cross", "examples": [{"strokes": CROSS}, {"strokes": TILTED}]},
 ]
-BODY = json.dumps({"visitor": "x" * 30, "document": document(symbols=SYMBOLS)}).encode()
 
 
 class Page:
-    """A page that asks for a check and takes the answer when it is let; played here, since no
-    connection can be cut at a chosen line.
+    """A page that asks once and takes the answer when it is let.
 
     Args:
+        name: of its visitor.
+        symbols: of its document.
         leaves: whether it is gone when the answer begins.
     """
 
-    def __init__(self, leaves: bool = False) -> None:
+    def __init__(
+        self, name: str = "x", symbols: Sequence[Any] = SYMBOLS, leaves: bool = False
+    ) -> None:
+        asked = {"visitor": name.ljust(30, "-"), "document": document(symbols=symbols)}
+        self.body = json.dumps(asked).encode()
         self.leaves = leaves
         self.status = 0
         self.told = b""
         self.answered = asyncio.Event()
         self.listens = asyncio.Event()
 
-    async def check(self, app: Starlette) -> None:
+    async def ask(self, app: Starlette, route: str) -> None:
         scope = {
             "type": "http",
             "method": "POST",
-            "path": "/sketchpad/check",
+            "path": f"/sketchpad/{route}",
             "headers": [],
             "query_string": b"",
             "asgi": {"spec_version": "2.4"},
@@ -51,7 +58,7 @@ class Page:
         await app(scope, self._receive, self._send)
 
     async def _receive(self) -> dict[str, Any]:
-        return {"type": "http.request", "body": BODY}
+        return {"type": "http.request", "body": self.body}
 
     async def _send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
@@ -75,7 +82,7 @@ def app() -> Iterator[Starlette]:
 def test_pages_that_ask_at_once_are_let_in_up_to_the_limit(app: Starlette) -> None:
     async def ask() -> None:
         pages = [Page() for _ in range(module._CHECKS + 1)]
-        checks = [asyncio.create_task(page.check(app)) for page in pages]
+        checks = [asyncio.create_task(page.ask(app, "check")) for page in pages]
         for page in pages:
             await page.answered.wait()  # nothing has been sent yet
             page.listens.set()
@@ -89,7 +96,7 @@ def test_pages_that_ask_at_once_are_let_in_up_to_the_limit(app: Starlette) -> No
         for _ in range(module._CHECKS + 1):
             page = Page()
             page.listens.set()
-            await page.check(app)
+            await page.ask(app, "check")
             assert page.status == 200
 
     apart(asyncio.run, ask())
@@ -100,7 +107,41 @@ def test_a_page_that_leaves_before_the_first_line_makes_room(app: Starlette) -> 
         for _ in range(module._CHECKS + 1):
             page = Page(leaves=True)
             with pytest.raises(ClientDisconnect):
-                await page.check(app)
+                await page.ask(app, "check")
             assert page.status == 200
+
+    apart(asyncio.run, ask())
+
+
+def test_others_draw_on_while_somebodys_pictures_are_read(
+    app: Starlette, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+    real = Drawing.ink
+
+    def slow_ink(drawing: Drawing, framing: Any) -> Any:
+        if drawing.picture is not None:
+            reading.set()
+            go_on.wait(30)
+        return real(drawing, framing)
+
+    monkeypatch.setattr(Drawing, "ink", slow_ink)
+    large = [{"picture": picture(side=300, pen=5 + k)} for k in range(20)]
+    many = [{**SYMBOLS[0], "examples": large}, {**SYMBOLS[1], "examples": large}]
+
+    async def ask() -> None:
+        slow, quick = Page("slow", many), Page("quick")
+        assert len(slow.body) > module._SMALL_QUESTION > len(quick.body)
+        under_way = asyncio.create_task(slow.ask(app, "answer"))
+        assert await asyncio.to_thread(reading.wait, 30)
+        quick.listens.set()
+        slow.listens.set()
+        try:
+            await quick.ask(app, "answer")
+            assert quick.status == 200 and json.loads(quick.told)["winner"] and not slow.status
+        finally:
+            go_on.set()
+        await under_way
+        assert slow.status == 200
 
     apart(asyncio.run, ask())
