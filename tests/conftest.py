@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from page import DESK, PHONE, MakeVisitor, Profiles, Visitor
@@ -17,6 +17,9 @@ from trainings import Clock
 
 from maml.data.characters import CharacterSet
 from maml.data.synthetic import generate_alphabets
+
+if TYPE_CHECKING:
+    from apps import App
 
 pytest_plugins = ["kinds", "reruns"]
 
@@ -97,18 +100,25 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture(scope="session")
-def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running app, whose log must hold no traceback in the end."""
-    from apps import quiet_app
+def shared_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """A running app."""
+    from apps import running
 
-    with quiet_app(tmp_path_factory.mktemp("app")) as port:
-        yield f"http://127.0.0.1:{port}"
+    with running(tmp_path_factory.mktemp("app")) as app:
+        yield app
+
+
+@pytest.fixture
+def app_url(shared_app: App) -> Iterator[str]:
+    """The address of that app, whose log must hold no traceback of this test."""
+    yield shared_app.url
+    shared_app.check_log()
 
 
 @pytest.fixture(scope="session")
-def profiles(browser: Any, app_url: str) -> Iterator[Profiles]:
+def profiles(browser: Any, shared_app: App) -> Iterator[Profiles]:
     """Browser profiles for that app."""
-    profiles = Profiles(browser, app_url)
+    profiles = Profiles(browser, shared_app.url)
     yield profiles
     profiles.close()
 
@@ -125,7 +135,7 @@ def visitors(profiles: Profiles, app_url: str) -> Iterator[MakeVisitor]:
         return visitor.open(app_url + path)
 
     yield make
-    errors = [error for visitor in made for error in visitor.errors]
+    errors = [error for visitor in made for error in visitor.leave()]
     for visitor in made:
         profiles.take_back(visitor.page.context)
     assert not errors

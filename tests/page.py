@@ -36,10 +36,18 @@ PATIENCE_MS = 90_000
 """How long a page may take, on a machine that does other work at the same time."""
 
 
+LEISURE = f"window.mamlTimes = {{message: {PATIENCE_MS}, rest: {PATIENCE_MS}}};"
+"""On the pages of tests a message stays and no pad rests before one has looked."""
+
+FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""Waits until what has just changed is on the screen."""
+
+
 def new_profile(browser: Any, **settings: Any) -> Any:
     """A profile of the browser that keeps nothing of any other."""
     context = browser.new_context(**{"locale": "en-GB", **settings})
     context.set_default_timeout(PATIENCE_MS)
+    context.add_init_script(LEISURE)
     return context
 
 
@@ -104,17 +112,36 @@ class Visitor:
         self.page = page
         self.touch = touch
         self.errors: list[str] = []
-        note_errors(page, self.errors)
+        self._left = False
+        page.on("pageerror", lambda error: self._note(f"{error}\n{error.stack}"))
         page.on(
             "console",
-            lambda message: (
-                self.errors.append(message.text)
-                if message.type == "error" and "Failed to load resource" not in message.text
-                else None
-            ),
+            lambda message: self._note(message.text) if message.type == "error" else None,
         )
         if touch:
             self.cdp = page.context.new_cdp_session(page)
+
+    def _note(self, error: str) -> None:
+        if not self._left and "Failed to load resource" not in error:
+            self.errors.append(error)
+
+    def leave(self) -> list[str]:
+        """All that the page has raised; what it raises from now on is noted no more."""
+        if not self.page.is_closed():
+            self.page.evaluate("0")  # what was raised before has been told by then
+        self._left = True
+        return self.errors
+
+    def show_for(self, **times: int) -> None:
+        """Change how many milliseconds things are shown, see `assets/times.js`."""
+        self.page.evaluate("times => Object.assign(mamlTimes, times)", times)
+
+    def wait_until_answered(self) -> None:
+        """Wait until the newest question has its answer."""
+        self.page.wait_for_function(
+            """() => { const { dataset } = document.querySelector('.maml-sketchpad');
+            return dataset.asked === dataset.answered; }"""
+        )
 
     def open(self, url: str) -> Visitor:
         self.page.goto(url)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 import pytest
-from page import DARK, STILL, MakeVisitor, Visitor, drop_picture
+from page import DARK, FRAMES, STILL, MakeVisitor, Visitor, drop_picture
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,7 @@ def test_nothing_keeps_people_from_using_the_page(
     width = 390 if touch else 1366
     visitor = visitors(touch=touch, locale=locale, viewport={"width": width, "height": 800})
     page = visitor.page
+    visitor.show_for(message=1)
     page.locator(".tools .primary").click()
     visitor.wait_for_answer("")
     while page.locator(".card").count() < 20:  # every colour is seen
@@ -96,6 +97,7 @@ def test_question_answer_and_adaptation_fit_on_one_screen_and_stay_there(
     visitors: MakeVisitor,
 ) -> None:
     visitor = visitors()
+    visitor.show_for(message=1)
     visitor.press("Load example set")
     visitor.wait_for_answer("Elk")
     page = visitor.page
@@ -132,8 +134,11 @@ def test_question_answer_and_adaptation_fit_on_one_screen_and_stay_there(
     page.locator(".maml-header").get_by_role("button", name="切换到中文").wait_for()
     page.wait_for_selector(".maml-training[data-ready=yes]")
     page.get_by_role("tab", name="Draw").click()
-    page.wait_for_timeout(500)
-    assert [one for one in page.evaluate(places) if any(one)][: len(before)] == before
+    page.wait_for_function(
+        f"""before => JSON.stringify(({places})().filter((box) => box.some(Boolean))
+        .slice(0, before.length)) === JSON.stringify(before)""",
+        arg=before,
+    )
 
 
 def test_the_page_speaks_chinese_by_the_browser_and_by_the_switch(visitors: MakeVisitor) -> None:
@@ -210,7 +215,9 @@ def test_nothing_jumps_while_the_page_loads(visitors: MakeVisitor, size: tuple[i
     visitor = visitors(viewport=dict(zip(("width", "height"), size, strict=True)))
     visitor.page.add_init_script(SHIFTS)
     visitor.reload()
-    visitor.page.wait_for_timeout(500)
+    visitor.page.wait_for_load_state("load")
+    visitor.page.locator("footer").wait_for()
+    visitor.page.evaluate(f"document.fonts.ready.then(() => {FRAMES})")
     assert visitor.page.evaluate("window.moved.reduce((one, other) => one + other, 0)") < 0.1
     assert visitor.page.locator(".maml-header").bounding_box()["height"] < 120
 

@@ -12,6 +12,7 @@ from page import (
     CROSS_AGAIN,
     CUP,
     CUP_AGAIN,
+    FRAMES,
     HAT,
     MakeVisitor,
     Visitor,
@@ -109,7 +110,7 @@ def swipe(visitor: Visitor, name: str, by: int) -> None:
     visitor._touch("touchStart", (x, y))
     for k in range(1, 13):
         visitor._touch("touchMove", (x, y - by * k / 12))
-        visitor.page.wait_for_timeout(16)
+        visitor.page.evaluate(FRAMES)
     visitor._touch("touchEnd", None)
     visitor.page.wait_for_function("least => scrollY > least", arg=top + by / 2)
 
@@ -128,9 +129,10 @@ def test_a_swipe_over_a_taught_pad_scrolls_and_draws_nothing(visitors: MakeVisit
     assert visitor.kept() == before
     visitor.draw("Symbol A", [[(0.5, 0.5)]])  # a tap wakes it and draws nothing
     assert pad.get_attribute("data-pad") == "awake" and visitor.kept() == before
+    visitor.show_for(rest=1)
     visitor.draw("Symbol A", CROSS_AGAIN[:1])
     assert len(visitor.kept()["symbols"][0]["pad"]) == 3
-    visitor.page.wait_for_selector("[data-symbol='1'] canvas[data-pad=resting]", timeout=5000)
+    visitor.page.wait_for_selector("[data-symbol='1'] canvas[data-pad=resting]")  # by itself
     visitor.press("Clear Symbol A")
     visitor.draw("Symbol A", CROSS[:1])  # an empty pad draws at once
     assert len(visitor.kept()["symbols"][0]["pad"]) == 1
@@ -148,7 +150,6 @@ def test_a_mouse_always_draws_and_every_stroke_arrives(visitors: MakeVisitor) ->
     mouse.down()
     for k in range(12):
         mouse.move(box["x"] + 20 + 10 * k, box["y"] + 20 + 10 * k)
-        visitor.page.wait_for_timeout(60)
     visitor.wait_for_answer("")  # while the button is still down
     assert visitor.kept()["query"] == []
     mouse.up()
@@ -158,10 +159,7 @@ def test_a_mouse_always_draws_and_every_stroke_arrives(visitors: MakeVisitor) ->
     for k in range(12):
         visitor.draw("the new drawing", [[(0.1 + 0.05 * k, 0.1), (0.2 + 0.05 * k, 0.9)]])
     assert len(visitor.kept()["query"]) == 12
-    visitor.page.wait_for_function(
-        """() => { const data = document.querySelector('.maml-sketchpad').dataset;
-        return data.asked === data.answered; }"""
-    )
+    visitor.wait_until_answered()
     visitor.wait_for_answer("")
     # A pad whose turn is over rests from fingers only.
     visitor.draw("Symbol A", CUP)

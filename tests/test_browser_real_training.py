@@ -37,7 +37,8 @@ def person(browser: Any, app: App) -> Iterator[Trainer]:
     person = Trainer(profiles.page(**ROOM), app.url)
     yield person
     profiles.close()
-    assert not person.errors and not app.complaints()
+    app.check_log()
+    assert not person.errors
 
 
 def test_a_training_pauses_goes_on_stops_and_is_taken_away(

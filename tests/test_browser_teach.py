@@ -10,6 +10,7 @@ from page import (
     CUP,
     CUP_AGAIN,
     DESK,
+    PATIENCE_MS,
     PICTURE_FILE,
     MakeVisitor,
     Visitor,
@@ -66,9 +67,12 @@ def test_messages_fade_and_after_an_example_set_comes_a_drawing_of_ones_own(
                 one.closest('.dock').getBoundingClientRect().bottom]; }"""
         )
         assert shown == [True, size["height"]], "the message covers the page or is covered"
-    message.wait_for(state="detached", timeout=8000)
+    visitor.show_for(message=1)
+    visitor.press("Load example set")
+    page.get_by_text("Now draw one of these yourself").wait_for()  # the message has gone by itself
+    assert not message.is_visible()
     visitor.wait_for_answer("Elk")
-    page.get_by_text("Now draw one of these yourself").wait_for(timeout=8000)
+    visitor.show_for(message=PATIENCE_MS)
     visitor.draw("the new drawing", CROSS[:1])
     assert len(visitor.kept()["query"]) == 1  # the set's own question made room
     visitor.draw("the new drawing", CROSS[1:])
@@ -81,7 +85,7 @@ def test_messages_fade_and_after_an_example_set_comes_a_drawing_of_ones_own(
     drop_picture(visitor, 0, lines=False)
     page.get_by_text("no line can be seen in the picture").wait_for()
     visitor.press("Undo")  # and what the message speaks of is over
-    page.wait_for_function("!document.querySelector('.status').textContent", timeout=2000)
+    page.wait_for_function("!document.querySelector('.status').textContent")
 
 
 def test_cards_are_added_named_removed_and_moved(visitors: MakeVisitor) -> None:
@@ -142,7 +146,7 @@ def test_undo_brings_back_everything_even_a_cleared_page(visitors: MakeVisitor) 
     visitor.wait_for_answer("Elk")
     visitor.press("Remove Elk")
     visitor.page.wait_for_function(
-        "!document.querySelector('#answer').textContent.startsWith('Elk')", timeout=10000
+        "!document.querySelector('#answer').textContent.startsWith('Elk')"
     )
     visitor.page.keyboard.press("Control+z")
     visitor.wait_for_answer("Elk")

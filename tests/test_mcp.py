@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import requests
-from apps import quiet_app
+from apps import UNHURRIED, quiet_app
 
 from benchmarks.browser import ROOT
 
@@ -27,7 +27,8 @@ SYMBOLS = [{"name": "cross", "examples": [CROSS]}, {"name": "cup", "examples": [
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with quiet_app(tmp_path_factory.mktemp("app"), MAML_MCP="1", MAML_PROXIES="1") as port:
+    variables = {"MAML_MCP": "1", "MAML_PROXIES": "1"}
+    with quiet_app(tmp_path_factory.mktemp("app"), UNHURRIED, **variables) as port:
         yield f"http://127.0.0.1:{port}"
 
 

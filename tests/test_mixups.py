@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from maml.model import MetaNetwork
 from maml.networks import build_model
 from maml.recipes import RECIPES
 from maml.sessions import mixups
+from maml.sessions.answers import answer
 from maml.sessions.document import Drawing, Symbol
 from maml.sessions.draw_session import DrawSession
-from maml.sessions.mixups import find_mixups
+from maml.sessions.mixups import find_mixups, without
 from maml.sessions.refusal import Refusal
 
 
@@ -46,10 +48,31 @@ def test_the_check_names_the_pair_and_the_odd_drawing(model: MetaNetwork) -> Non
     assert found["pairs"] == [{"a": 2, "b": 4, "count": len(found["mistakes"])}]
     assert (found["oddest"]["symbol"], found["oddest"]["drawing"]) == (4, 2)
     assert (4, 2) in [(one["symbol"], one["drawing"]) for one in found["mistakes"]]
-    assert found["right"] == 5 - len(found["mistakes"])
-    assert found["oddest"]["probability"] < 0.5
+    assert found["right"] == 5 - len(found["mistakes"]) and found["none"] == 0
+    assert found["oddest"]["share"] < 0.5
     # Bar has one drawing; the others have more.
-    assert found["wanting"] == {"symbol": 7, "drawings": 1, "fewest": True, "probability": None}
+    assert found["wanting"] == {"symbol": 7, "drawings": 1, "fewest": True, "share": None}
+
+
+def test_each_drawing_is_judged_as_the_page_would_judge_it() -> None:
+    """With "none of these" among the answers."""
+    wary = untrained_network()
+    wary.get_buffer("unknown_limit").fill_(0.0005)
+    read = parsed(symbols=SYMBOLS)
+    *_, found = find_mixups(read, DrawSession(), wary)
+    sound, *_ = DrawSession().sound(read, wary)
+    said: list[tuple[int, int | None, float]] = []
+    for way, symbol in enumerate(sound):
+        for drawing in symbol.drawings if len(symbol.drawings) > 1 else ():
+            asked = replace(read, symbols=tuple(without(sound, symbol, drawing)), query=drawing)
+            news = answer(asked, DrawSession(), wary)
+            said.append((symbol.id, news["winner"], news["shares"][way]))
+    wrong = [(own, share) for own, winner, share in said if winner != own]
+    assert [(one["symbol"], one["share"]) for one in found["mistakes"]] == [
+        (own, pytest.approx(share, abs=1e-3)) for own, share in wrong
+    ]
+    assert found["none"] == sum(winner is None for _, winner, _ in said) > 0
+    assert found["right"] + found["none"] + sum(one["count"] for one in found["pairs"]) == 5
 
 
 def test_of_symbols_with_as_many_drawings_the_one_in_most_doubt_wants_another() -> None:
@@ -59,7 +82,7 @@ def test_of_symbols_with_as_many_drawings_the_one_in_most_doubt_wants_another() 
         own = {1: [0.9, 0.8], 2: [0.9, 0.2], 3: [0.6, 0.6]}
         return mixups._wanting(symbols, own, Counter({taken: 0.7}))
 
-    least_sure = {"symbol": 2, "drawings": 2, "fewest": False, "probability": 0.55}
+    least_sure = {"symbol": 2, "drawings": 2, "fewest": False, "share": 0.55}
     assert wanting(2, 2, 2) == least_sure
     assert wanting(2, 3, 3)["symbol"] == 1 and wanting(2, 3, 3)["fewest"]
     # What takes others' drawings for its own is in doubt too.

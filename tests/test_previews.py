@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from trainings import small_recipe
 
-from maml.config import EpisodeShape
+from maml.config import LARGEST_SEED, EpisodeShape, Recipe
 from maml.data.characters import CharacterSet
 from maml.networks import build_model
 from maml.sessions import previews as module
@@ -31,10 +31,14 @@ def pictures(strip: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return picture.reshape(rows, 28, ways, 28).swapaxes(1, 2)
 
 
-def make(data: CharacterSet) -> Previews:
+def make(data: CharacterSet, recipe: Recipe = RECIPE) -> Previews:
     generator = torch.Generator().manual_seed(0)
-    model = build_model(RECIPE.network, RECIPE.training.inner, generator)
-    return Previews(model, data, RECIPE)
+    model = build_model(recipe.network, recipe.training.inner, generator)
+    return Previews(model, data, recipe)
+
+
+def test_the_largest_seed_has_previews_too(small_alphabets: CharacterSet) -> None:
+    assert make(small_alphabets, replace(RECIPE, seed=LARGEST_SEED)).take(1).tasks == 12
 
 
 def test_the_tasks_are_of_characters_never_trained_on(small_alphabets: CharacterSet) -> None:

@@ -9,11 +9,9 @@ import io
 import json
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from apps import UNHURRIED, App, running
 from PIL import Image, ImageDraw
 
-from benchmarks.browser import ROOT, free_port, start_app, stop_app
+from benchmarks.browser import ROOT, free_port
 from maml.demo.gate import ENDPOINT, OTHER, QUESTION
 from maml.demo.headers import page_headers
 from maml.sessions.memory import OfferedWeights, VisitorMemory, is_token
@@ -93,14 +92,16 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    with running(tmp_path_factory.mktemp("app"), UNHURRIED) as app:
+        yield app
+
+
+@pytest.fixture
+def server(app: App) -> Iterator[Server]:
     """A running app; nothing that is sent to it may leave a traceback in its log."""
-    port = free_port()
-    log = tmp_path_factory.mktemp("app") / "app.log"
-    app = start_app(log, port)
-    yield Server(port)
-    stop_app(app)
-    assert "Traceback" not in log.read_text()
+    yield Server(app.port)
+    app.check_log()
 
 
 def test_a_question_is_answered(server: Server) -> None:
@@ -234,36 +235,22 @@ def heavy_picture(seed: int) -> dict[str, str]:
     image = Image.new("L", (512, 512), 255)
     ImageDraw.Draw(image).line([tuple(p) for p in rng.integers(20, 490, (40, 2))], 0, 6)
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG")
     return {"picture": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()}
 
 
-def test_others_draw_on_while_somebodys_pictures_are_read(server: Server) -> None:
-    names = [f"symbol {k}" for k in range(20)]
+def test_many_pictures_are_read_some_at_each_question(server: Server) -> None:
     symbols = [
-        {"name": name, "examples": [heavy_picture(20 * k + n) for n in range(20)]}
-        for k, name in enumerate(names)
+        {"name": f"symbol {k}", "examples": [heavy_picture(20 * k + n) for n in range(20)]}
+        for k in range(20)
     ]
-    asked = document(symbols=symbols, query=[])
-    left: list[int] = []
-
-    def pictures() -> None:
-        for revision in range(3):
-            status, news = server.ask({**asked, "revision": revision}, "with-pictures-" * 2)
-            left.append(news["waiting"] if status == 200 else status)
-
-    thread = threading.Thread(target=pictures)
-    thread.start()
-    times = []
-    revision = 0
-    while thread.is_alive() or revision < 10:
-        began = time.monotonic()
-        revision += 1
-        assert server.ask(document(revision=revision), "the-others-" * 3)[0] == 200
-        times.append(time.monotonic() - began)
-    thread.join()
-    assert max(times) < 1.0
-    assert 400 > left[0] > left[1] > left[2] > 300
+    left = [400]
+    for revision in range(3):
+        asked = document(symbols=symbols, query=[], revision=revision)
+        status, news = server.ask(asked, "with-pictures-" * 2)
+        assert status == 200
+        left.append(news["waiting"])
+    assert left == sorted(set(left), reverse=True) and left[-1] > 300
 
 
 def test_a_drawing_that_was_sent_is_named_by_its_number(server: Server) -> None:
@@ -337,14 +324,12 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_parsed(server: Server)
         ("/gradio_api/cancel", OTHER.size),
         ("/sketchpad/leave", OTHER.size),
     ):
-        began = time.monotonic()
-        points = b"[0,0]," * (most // 3)
+        points = b"[0,0]," * (most // 3)  # no JSON: a parser would have another complaint
         status, body = server.post(path, points)
         assert (status, json.loads(body)["problems"][0]["most"]) == (413, most), path
         parts = [points[k : k + 60_000] for k in range(0, len(points), 60_000)]
         status, body = server.send_in_parts(path, parts)
         assert (status, json.loads(body)["problems"][0]["most"]) == (413, most), path
-        assert time.monotonic() - began < 3
 
 
 def test_many_small_values_are_refused_too(server: Server) -> None:
@@ -355,29 +340,19 @@ def test_many_small_values_are_refused_too(server: Server) -> None:
 
 def test_others_are_answered_while_large_bodies_arrive(server: Server) -> None:
     points = b"[" + b"[0,0]," * 600_000 + b"[0,0]]"
-    stop = threading.Event()
+    sent: list[int] = []
 
     def flood() -> None:
-        while not stop.is_set():
-            server.post("/gradio_api/run/predict", points)
-            server.post("/sketchpad/answer", points)
+        for path in ("/gradio_api/run/predict", "/sketchpad/answer") * 5:
+            sent.append(server.post(path, points)[0])
 
     thread = threading.Thread(target=flood)
     thread.start()
-    try:
-        times = []
-        for revision in range(20):
-            began = time.monotonic()
-            assert server.ask(document(revision=revision), "undisturbed-" * 3)[0] == 200
-            times.append(time.monotonic() - began)
-            time.sleep(0.05)
-        # A question of some megabytes holds Python's lock while it is read: about 0.6 s here on two
-        # idle cores.  Without limits, answers waited a minute.
-        assert statistics.median(times) < 3.0
-        assert max(times) < 10.0
-    finally:
-        stop.set()
-        thread.join()
+    while thread.is_alive():
+        before = len(sent)
+        assert server.ask(document(), "undisturbed-" * 3)[0] == 200
+        assert len(sent) - before <= 5, "it waits for what is being read, not for all of it"
+    thread.join()
 
 
 def test_the_largest_document_passes(server: Server) -> None:

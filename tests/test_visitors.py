@@ -30,6 +30,7 @@ def session_in(folder: Path, queue: TrainingQueue, grace_seconds: float = 60.0) 
 def visitors_in(folder: Path) -> Visitors:
     return Visitors(folder, TrainingQueue(), trainer=SCRIPTED)
 
+
 pytestmark = pytest.mark.process
 
 

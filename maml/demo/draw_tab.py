@@ -43,6 +43,7 @@ class AnswerGiven(TypedDict):
     """What the endpoint says of a query."""
 
     name: str | None
+    shares: list[float | None]
     probabilities: list[float | None]
     unknown: float | None
 
@@ -102,6 +103,8 @@ def build_draw_tab(load_model: LoadModel, arithmetic: AbstractContextManager[obj
         except Refusal as refusal:
             raise gr.Error(worded(refusal.record, "en"), print_exception=False) from refusal
 
+    # Gradio takes the type of an answer as it stands in the signature, where it is a text.
+    adapt_and_classify.__annotations__["return"] = Classified
     # Not queued, since it keeps nothing between calls: agents get their answer in the response.
     gr.api(
         adapt_and_classify,

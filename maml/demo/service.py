@@ -36,6 +36,7 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from maml.model import MetaNetwork
 from maml.sessions.answers import LoadModel, answer
@@ -116,6 +117,26 @@ class _Turn:
 
     def __exit__(self, *raised: object) -> None:
         self.lock.release()
+
+
+class _Lines(StreamingResponse):
+    """Lines of JSON, sent as they come.
+
+    Args:
+        lines: each ends with a line feed.
+        over: called in the end, also if the page went away before the first line.
+    """
+
+    def __init__(self, lines: AsyncIterator[bytes], over: Callable[[], None]) -> None:
+        headers = {"X-Accel-Buffering": "no"}
+        super().__init__(lines, media_type="application/x-ndjson", headers=headers)
+        self._over = over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._over()
 
 
 class DrawService:
@@ -235,6 +256,7 @@ class DrawService:
         visitor, document, model = await self._run(self._slow, deadline, self._read, body)
         if self._checks >= _CHECKS:
             raise Busy
+        self._checks += 1  # admitted: nothing may be awaited between the question and this
         records = find_mixups(
             document,
             visitor.session,
@@ -244,17 +266,14 @@ class DrawService:
         )
 
         async def lines() -> AsyncIterator[bytes]:
-            self._checks += 1
-            try:
-                loop = asyncio.get_running_loop()
-                while record := await loop.run_in_executor(self._slow, _next, records):
-                    yield _text({"revision": document.revision, **record}) + b"\n"
-            finally:
-                self._checks -= 1
+            loop = asyncio.get_running_loop()
+            while record := await loop.run_in_executor(self._slow, _next, records):
+                yield _text({"revision": document.revision, **record}) + b"\n"
 
-        return StreamingResponse(
-            lines(), media_type="application/x-ndjson", headers={"X-Accel-Buffering": "no"}
-        )
+        return _Lines(lines(), self._check_is_over)
+
+    def _check_is_over(self) -> None:
+        self._checks -= 1
 
     async def _compare(self, request: Request) -> Response:
         body = await request.body()

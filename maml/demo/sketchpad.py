@@ -26,6 +26,7 @@ from maml.sessions.document import (
 
 _SCRIPTS = (
     "dom.js",
+    "times.js",
     "words.js",
     "icons.js",
     "document.js",

@@ -36,11 +36,12 @@ def find_mixups(
 
     Yields:
         How far the check is (``done`` of ``total``), a few times a second.  The last record also
-        holds how many were ``right``; the ``pairs`` of symbols ``a`` and ``b`` that were confused,
-        most often first; the ``mistakes``; the ``oddest`` drawing, the one that was recognised
-        with the smallest probability (None if all were recognised with at least 80 %); and
-        ``wanting``, the symbol that would gain most from another drawing, see `_wanting`.  Symbols
-        are given by id, drawings by their place among the symbol's.
+        holds how many were ``right``; how many were taken for ``none`` of these; the ``pairs`` of
+        symbols ``a`` and ``b`` that were confused, most often first; the ``mistakes``; the
+        ``oddest`` drawing, the one that was recognised with the smallest share (None if all were
+        recognised with at least 80 %); and ``wanting``, the symbol that would gain most from
+        another drawing, see `_wanting`.  Symbols are given by id, drawings by their place among
+        the symbol's; a ``share`` is one of `maml.prediction.Prediction.shares`, as on the page.
 
     Raises:
         Refusal: if the network cannot tell apart as many symbols as have drawings.
@@ -65,24 +66,25 @@ def find_mixups(
         others = without(symbols, symbol, drawing)
         with arithmetic:
             learner = session.adapted(model, others, document.steps)
-            shares = learner.path_of_features(session.features(model, [drawing]))[-1, 0]
+            shares = learner.predict_features(session.features(model, [drawing])).shares[0]
         if not shares.isfinite().all():
             raise Refusal("no_finite_answer")
-        probability = float(shares[way])
-        own.setdefault(symbol.id, []).append(probability)
-        for other, share in zip(symbols, shares.tolist(), strict=True):
+        *by_symbol, _ = shares.tolist()
+        own.setdefault(symbol.id, []).append(by_symbol[way])
+        for other, share in zip(symbols, by_symbol, strict=True):
             if other is not symbol:
                 taken[other.id] += share
-        said = symbols[int(shares.argmax())]
+        said = (*symbols, None)[int(shares.argmax())]
         one = {
             "symbol": symbol.id,
             "drawing": _place(document, symbol, drawing),
-            "probability": round(probability, 4),
+            "share": round(by_symbol[way], 4),
         }
         if said is not symbol:
-            pairs[min(said.id, symbol.id), max(said.id, symbol.id)] += 1
             mistakes.append(one)
-        if probability < (oddest["probability"] if oddest else _SURE):
+            if said is not None:
+                pairs[min(said.id, symbol.id), max(said.id, symbol.id)] += 1
+        if by_symbol[way] < (oddest["share"] if oddest else _SURE):
             oddest = one
         if time.perf_counter() - reported > _REPORT_EVERY and done + 1 < len(trials):
             reported = time.perf_counter()
@@ -91,6 +93,7 @@ def find_mixups(
         **far,
         "done": len(trials),
         "right": len(trials) - len(mistakes),
+        "none": len(mistakes) - pairs.total(),
         "pairs": [{"a": a, "b": b, "count": count} for (a, b), count in pairs.most_common()],
         "mistakes": mistakes,
         "oddest": oddest,
@@ -110,12 +113,12 @@ def _wanting(
 
     Args:
         symbols: all of them.
-        own: by the symbols' ids, with which probability each drawing was recognised.
-        taken: by the symbols' ids, the probability that other symbols' drawings gave to it.
+        own: by the symbols' ids, with which share each drawing was recognised.
+        taken: by the symbols' ids, the shares that other symbols' drawings gave to it.
 
     Returns:
         Its id ``symbol``, its number of ``drawings``, whether others have more (``fewest``), and
-        the mean ``probability`` of its drawings; None for a symbol with one.
+        the mean ``share`` of its drawings; None for a symbol with one.
     """
 
     def doubt(symbol: Symbol) -> float:
@@ -130,7 +133,7 @@ def _wanting(
         "symbol": symbol.id,
         "drawings": least,
         "fewest": len(few) < len(symbols),
-        "probability": round(sum(each) / len(each), 4) if each else None,
+        "share": round(sum(each) / len(each), 4) if each else None,
     }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maml.adapt import adapt
 from maml.batched import evaluating
-from maml.config import EpisodeShape, Recipe
+from maml.config import LARGEST_SEED, EpisodeShape, Recipe
 from maml.data.characters import CharacterSet
 from maml.data.episodes import EpisodeSampler, SupportSet
 from maml.model import MetaNetwork
@@ -42,7 +42,8 @@ class Previews:
         self._model = model
         _, held_out = training_parts(data, recipe.training)
         # A generator of its own: a preview must not change what is trained.
-        self._sampler = EpisodeSampler(held_out, torch.Generator().manual_seed(recipe.seed + 3))
+        generator = torch.Generator().manual_seed((recipe.seed + 3) % (LARGEST_SEED + 1))
+        self._sampler = EpisodeSampler(held_out, generator)
         asked = recipe.training.evaluation
         self._shape = EpisodeShape(
             asked.ways, asked.shots, min(asked.queries, _LARGEST_QUERIES), asked.within_alphabet

@@ -6,7 +6,6 @@ const SketchDock = (() => {
   "use strict";
 
   const { el, say } = Dom;
-  const SHOWN = 5000; // milliseconds that a message stays
 
   class Dock {
     constructor({ t, actions }) {
@@ -43,7 +42,9 @@ const SketchDock = (() => {
       this.topic = topic;
       say(this.status, text);
       this.status.className = "status " + kind;
-      if (text) this.timer = setTimeout(() => this.message(""), SHOWN);
+      if (!text) return;
+      this.status.style.animationDuration = SketchTimes.message + "ms";
+      this.timer = setTimeout(() => this.message(""), SketchTimes.message);
     }
 
     /** Whether it shows what went wrong. */

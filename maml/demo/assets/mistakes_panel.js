@@ -46,17 +46,20 @@ const SketchMistakesPanel = (() => {
       this.symbols = new Map(doc.symbols.map((symbol) => [symbol.id, symbol]));
       this.out.append(el("p", { class: "verdict",
         text: t("check_verdict", { right: check.right, total: check.total }) }));
+      if (check.none) {
+        this.out.append(el("p", { class: "note", text: t("check_none", { count: check.none }) }));
+      }
       for (const pair of check.pairs) this.out.append(...this.pair(pair, check.mistakes));
       if (check.wanting) this.out.append(this.wanting(check.wanting));
       if (check.oddest) this.out.append(this.odd(check.oddest));
     }
 
     /** Which symbol would gain most from another drawing. */
-    wanting({ symbol, drawings, fewest, probability }) {
+    wanting({ symbol, drawings, fewest, share }) {
       const key = drawings === 1 ? "wanting_one" : fewest ? "wanting_fewest"
-        : probability > LITTLE_TO_GAIN ? "wanting_little" : "wanting";
+        : share > LITTLE_TO_GAIN ? "wanting_little" : "wanting";
       return el("p", { class: "wanting", dir: "auto", text: this.t(key,
-        { name: this.symbols.get(symbol).name, drawings, share: Words.percent(probability) }) });
+        { name: this.symbols.get(symbol).name, drawings, share: Words.percent(share) }) });
     }
 
     /** A confused pair, and below it, once it is opened, the drawings of both. */
@@ -82,12 +85,12 @@ const SketchMistakesPanel = (() => {
             "aria-label": this.t("example_of", { number: index + 1, name: symbol.name }) }))));
     }
 
-    odd({ symbol: id, drawing, probability }) {
+    odd({ symbol: id, drawing, share }) {
       const symbol = this.symbols.get(id);
       return el("p", { class: "odd" },
         thumbnail(drawingsOf(symbol)[drawing], { class: "thumb marked" }),
         el("span", { dir: "auto", text: this.t("oddest", { name: symbol.name, number: drawing + 1,
-          share: Words.percent(probability) }) }));
+          share: Words.percent(share) }) }));
     }
   }
 

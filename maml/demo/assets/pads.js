@@ -6,7 +6,6 @@ const SketchPads = (() => {
   let penSeen = false; // from then on a touch is a palm
   let drawingNow = null; // one stroke at a time on the whole page
   let awake = null; // the pad with strokes on it that a finger goes on drawing on
-  const REST_AFTER = 3000; // milliseconds from the end of a stroke
   const TAP = 10; // CSS pixels that a finger may move in a tap
 
   /** A colour of the page; a canvas that is not on it yet has none of its own. */
@@ -144,7 +143,8 @@ const SketchPads = (() => {
 
     restLater() {
       clearTimeout(this.restSoon);
-      this.restSoon = setTimeout(() => (this.points ? this.restLater() : this.rest()), REST_AFTER);
+      const rest = () => (this.points ? this.restLater() : this.rest());
+      this.restSoon = setTimeout(rest, SketchTimes.rest);
     }
 
     showRest() {

@@ -8,8 +8,6 @@ const SketchView = (() => {
 
   const { el } = Dom;
   const { button } = SketchIcons;
-  const BRIEFLY = 500; // milliseconds that a replay takes after each new example
-  const SLOWLY = 2000; // and when it is asked for
 
   class Toolbar {
     constructor({ t, actions }, sets) {
@@ -130,8 +128,9 @@ const SketchView = (() => {
       if (!answer?.shares) this.compare.clear();
       // What is newly taught is seen to be learnt.
       const taught = answer?.trajectory ? JSON.stringify([answer.symbols, answer.trajectory]) : "";
-      if (taught && taught !== this.taught) this.replay.start(this.steps, BRIEFLY, this.pace);
-      else this.replay.show(this.steps, true);
+      if (taught && taught !== this.taught) {
+        this.replay.start(this.steps, SketchTimes.replay, this.pace);
+      } else this.replay.show(this.steps, true);
       if (taught) this.taught = taught;
       this.dock.showAnswer(this.ask.told, answer);
     }
@@ -141,7 +140,7 @@ const SketchView = (() => {
     }
 
     play() {
-      this.replay.start(this.steps, SLOWLY, this.pace);
+      this.replay.start(this.steps, SketchTimes.slowReplay, this.pace);
     }
 
     toggleAsk() {
