@@ -92,11 +92,11 @@ else
 	else echo "Node.js is not there: the JavaScript tests are left out." >&2; fi
 endif
 
-# Two at a time: browser tests mostly wait.  A file's tests stay together, since they share an app.
-# One thread each: two workers' threads would only wait for each other.
+# Three at a time: browser tests mostly wait.  A file's tests stay together, since they share an app.
+# One thread each: the workers' threads would only wait for each other.
 test-py:
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive \
-	    $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 \
+	    $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=30 \
 	    -m "$(KINDS)"
 
 space-check: install-test

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
+_LONGEST_FIRST = ("browser", "process", "slow", "fast")
 _fast: pytest.Item | None = None
 _started: list[str] = []
 
@@ -23,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.process)
         elif not any(map(item.get_closest_marker, ("process", "slow"))):
             item.add_marker(pytest.mark.fast)
+    # Long files first: at the end no worker is left alone with one.
+    ranks: dict[Path, int] = {}
+    for item in items:
+        rank = next(k for k, kind in enumerate(_LONGEST_FIRST) if item.get_closest_marker(kind))
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 def _notice(event: str, given: tuple[Any, ...]) -> None:

@@ -327,6 +327,7 @@ def test_settings_that_cannot_work_say_so_before_the_start(trainers: MakeTrainer
     assert shots.input_value() == "3" and queries.input_value() == "6"
 
 
+@pytest.mark.slow
 def test_a_killed_app_leaves_no_process_and_drawings_survive(browser: Any, tmp_path: Path) -> None:
     """It starts again at the same address."""
     port, log = free_port(), tmp_path / "log"

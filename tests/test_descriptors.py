@@ -57,7 +57,7 @@ def asked(port: int) -> int:
             return 0
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_with_64_descriptors_the_app_refuses_politely(app: tuple[int, Path]) -> None:
     port, log = app
     assert asked(port) == 204

@@ -132,7 +132,7 @@ def test_ink_is_made_once(model: MetaNetwork, monkeypatch: pytest.MonkeyPatch) -
     for _ in range(3):
         answer(parsed(unseen=[[3, 0], [8, 0]]), session, model)
     assert made == ["fit", "fit"]
-    monkeypatch.setattr(model, "provenance", {"framing": "frame"})
+    monkeypatch.setattr(model, "framing", "frame")
     answer(parsed(), session, model)
     assert made == ["fit", "fit", "frame", "frame"]
 

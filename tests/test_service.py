@@ -273,6 +273,7 @@ def test_a_drawing_that_was_sent_is_named_by_its_number(server: Server) -> None:
     assert server.ask(document(symbols=named, revision=4), token) == (409, forgotten)
 
 
+@pytest.mark.slow
 def test_two_thousand_questions_leave_no_component_and_no_memory_behind() -> None:
     # By a small network, for what is left behind is not the network's.
     question = {"visitor": TOKEN, "document": document(steps=1)}

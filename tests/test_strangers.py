@@ -18,7 +18,7 @@ from trainings import wait_until
 
 from benchmarks.trainer import Page
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.slow
 
 TTL = 3.0
 GRACE = 8.0

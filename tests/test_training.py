@@ -167,6 +167,7 @@ def test_a_process_that_cannot_be_started_is_a_failure(
     assert "No such file" in training.live()["text"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_it_with_a_clear_word_and_leaves_its_figures(
     small_disk: Callable[[str], Path],
 ) -> None:

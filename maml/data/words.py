@@ -8,7 +8,8 @@ its name and is a training word.
 The lists were drawn once, before anything was measured on doodles: of the sorted words with at
 least 15 recognised drawings at hand (209 of `WORDS`),
 ``numpy.random.default_rng(1227).permutation`` gives an order; the first 60 words test, the next 25
-choose.
+choose.  More drawings have come to hand since, so that the draw cannot be repeated from them: the
+lists stay.
 """
 
 from maml.config import Part
