@@ -203,7 +203,7 @@ def test_a_closed_page_has_its_training_saved_and_stopped(trainers: MakeTrainer,
     # On a slow machine the answer to the page's arrival comes while Gradio still makes the tab.
     person.page = person.context.new_page()
     slowness = person.context.new_cdp_session(person.page)
-    slowness.send("Emulation.setCPUThrottlingRate", {"rate": 8})
+    slowness.send("Emulation.setCPUThrottlingRate", {"rate": 4})
     person.open(url)
     person.wait_for_state("lost")
     slowness.send("Emulation.setCPUThrottlingRate", {"rate": 1})
@@ -386,7 +386,7 @@ def test_a_lecture_hall_compares_two_algorithms_and_sees_every_curve(
     page = person.page
     page.get_by_role("radio", name="Generated alphabets").check()
     page.get_by_label("Prototypes", exact=True).check()
-    length = {"Iterations": "600", "Iterations of an epoch": "200"}
+    length = {"Iterations": "300", "Iterations of an epoch": "100"}
     person.set("Length, network, seed", {"Width": "8", **length})
     person.press("Start training")
     wait_until(app.trainings)
@@ -459,5 +459,5 @@ def test_a_lecture_hall_compares_two_algorithms_and_sees_every_curve(
     assert page.get_by_label("ANIL", exact=True).is_checked()
     assert page.get_by_role("radio", name="Generated alphabets").is_checked()
     page.get_by_role("button", name="Length, network, seed").click()
-    assert page.get_by_label("Iterations", exact=True).input_value() == "600"
+    assert page.get_by_label("Iterations", exact=True).input_value() == "300"
     assert "#" not in page.url

@@ -81,6 +81,7 @@ def test_real_doodles_train(
     assert (told["name"], told["split"]) == ("Quick, Draw!", "doodles")
 
 
+@pytest.mark.slow
 def test_it_rests_stops_and_is_resumed_at_the_very_step(tmp_path: Path) -> None:
     whole, heard = start(Job(small_recipe(30), "generated", tmp_path / "whole"))
     process, listener = start(Job(small_recipe(30), "generated", tmp_path / "broken"))
@@ -132,6 +133,7 @@ def test_stopped_in_an_evaluation_it_does_not_wait_for_its_end(tmp_path: Path) -
     assert load_pretrained(folder.weights).provenance["iteration"] == 10
 
 
+@pytest.mark.slow
 def test_killed_it_is_resumed_where_it_was_saved(tmp_path: Path) -> None:
     assert SAVE_SECONDS <= 5, "so much is lost at most"
     folder = RunFolder(tmp_path)
