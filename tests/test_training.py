@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from trainings import PATIENCE, gone, scripted, small_recipe
+from trainings import PATIENCE, gone, scripted, small_recipe, wait_until
 
 from maml.checkpoint import load_pretrained
 from maml.sessions import training as module
@@ -155,6 +155,25 @@ def test_one_that_dies_says_so_and_can_be_resumed(tmp_path: Path) -> None:
     keep_until(training, lambda: training.ended)
     assert training.state == "died" and training.resumable
     assert len(training.folder.records()) >= training.iteration
+
+
+def test_abandoned_it_does_not_die_however_soon_its_process_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = make(tmp_path)
+    training.start()
+    keep_until(training, lambda: training.iteration > 2)
+    process = training.process
+    assert process is not None
+    abandon = process.abandon
+
+    def abandon_and_see_it_end() -> None:
+        abandon()
+        wait_until(lambda: training._process_gone)
+
+    monkeypatch.setattr(process, "abandon", abandon_and_see_it_end)
+    training.abandon("lost")
+    assert training.state == "lost" and training.ended
 
 
 def test_a_process_that_cannot_be_started_is_a_failure(

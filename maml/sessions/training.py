@@ -141,11 +141,11 @@ class Training:
 
     def abandon(self, end: State = "stopped") -> None:
         """End it at once, without waiting for its process."""
+        with self.changed:
+            self._progress.end(end)  # before its process ends, which would be a death
+            self.changed.notify_all()
         if self.process is not None and self.process.running:
             self.process.abandon()
-        with self.changed:
-            self._progress.end(end)
-            self.changed.notify_all()
 
     def await_end(self, seconds: float) -> None:
         """Wait until its process has ended, and kill one that has not within `seconds`."""
