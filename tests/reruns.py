@@ -15,8 +15,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let browser tests, and no others, be run once more after a time-out."""
+    if not config.pluginmanager.hasplugin("rerunfailures"):
+        return  # left out on purpose, as benchmarks/mutations.py does
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=_TIME_OUTS))
