@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from maml.batched import Copies, evaluating, own_buffers, private_copy, run_tasks, shareable
+from maml.batched import Copies, evaluating, own_buffers, run_tasks, shareable
 from maml.config import LARGEST_STEPS, require_whole
 from maml.data.episodes import SupportSet
 from maml.embedding import normalised_means
@@ -88,11 +88,6 @@ class AdaptedTasks:
     def _shared(self) -> nn.Module | Copies:
         """`network` for `run_tasks`, by several threads at once."""
         return shareable(self.network)
-
-    @cached_property
-    def evaluated(self) -> MetaNetwork:
-        """`model` in evaluation mode, whatever mode that is in later on."""
-        return private_copy(self.model)
 
     @torch.no_grad()
     def probabilities(self, features: Tensor, step: int, *, transductive: bool = False) -> Tensor:
@@ -451,7 +446,7 @@ class AdaptedLearner:
     @torch.no_grad()
     def _see(self, images: object) -> Tensor:
         batch = self.model.pictures(images).to(self._tasks.features.device)
-        return self._tasks.evaluated.features(batch)
+        return evaluating(self.model).features(batch)
 
 
 def adapt(model: MetaNetwork, support: SupportSet, steps: int | None = None) -> AdaptedLearner:
