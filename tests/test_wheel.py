@@ -203,3 +203,26 @@ def test_the_version_is_said_once(installed: Path, tmp_path: Path) -> None:
     program = "from importlib import metadata\nprint(metadata.version('maml-sketchpad'))\n"
     (tmp_path / "program.py").write_text(program)
     assert run(installed, "python", "program.py", cwd=tmp_path) == f"{maml.__version__}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("versions", ["lowest", "newest"])
+def test_it_runs_with_the_versions_at_both_ends_of_its_ranges(
+    versions: str, wheel: Path, tmp_path: Path
+) -> None:
+    """Takes gigabytes and minutes: whole environments are installed from the package index."""
+    lowest = {}
+    for requirement in map(Requirement, PROJECT["dependencies"]):
+        (least,) = (one.version for one in requirement.specifier if one.operator == ">=")
+        lowest[requirement.name] = least
+    bounds = tmp_path / "constraints.txt"
+    pins = lowest.items() if versions == "lowest" else ()
+    bounds.write_text("".join(f"{name}=={version}\n" for name, version in pins))
+    own = tmp_path / "environment"
+    venv.create(own, with_pip=True)
+    pip = [str(own / "bin" / "python"), "-m", "pip", "install", "--quiet", "-c", str(bounds)]
+    subprocess.run([*pip, str(wheel)], check=True)
+    printed = run(own, "maml", "evaluate", "--data", "synthetic", "--tasks", "3", cwd=tmp_path)
+    assert "5-way 1-shot" in printed
+    program = "import maml.demo; print(type(maml.demo.build_demo()).__name__)"
+    assert run(own, "python", "-c", program, cwd=tmp_path) == "SketchpadApp\n"
