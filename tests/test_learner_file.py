@@ -129,6 +129,20 @@ def test_damaged_files(small_alphabets: CharacterSet, tmp_path: Path) -> None:
         AdaptedLearner.load(path)
 
 
+def _changed(saved: AdaptedLearner, folder: Path, change: Callable[[Parts], object]) -> Path:
+    """A learner's file as another program may have written it: whole, with a checksum that fits."""
+    path = folder / "a.safetensors"
+    saved.save(path)
+    with safe_open(path, "pt") as file:
+        metadata = dict(file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del metadata["sha256"]
+    change((metadata, tensors))
+    metadata["sha256"] = _digest(metadata, tensors)
+    safetensors.torch.save_file(tensors, path, metadata)
+    return path
+
+
 def _drop(key: str) -> Callable[[Parts], object]:
     return lambda parts: parts[1].pop(key)
 
@@ -168,16 +182,7 @@ def _say(key: str, value: object) -> Callable[[Parts], object]:
 def test_inconsistent_files(
     change: Callable[[Parts], object], message: str, small_alphabets: CharacterSet, tmp_path: Path
 ) -> None:
-    """Written by another program, say: the checksum fits, the content does not."""
-    path = tmp_path / "a.safetensors"
-    learner(small_alphabets).save(path)
-    with safe_open(path, "pt") as file:
-        metadata = dict(file.metadata())
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    del metadata["sha256"]
-    change((metadata, tensors))
-    metadata["sha256"] = _digest(metadata, tensors)
-    safetensors.torch.save_file(tensors, path, metadata)
+    path = _changed(learner(small_alphabets), tmp_path, change)
     with pytest.raises(CheckpointError, match=message):
         AdaptedLearner.load(path)
 
@@ -185,13 +190,9 @@ def test_inconsistent_files(
 def test_older_learners_name_the_framing_in_their_provenance(
     small_alphabets: CharacterSet, tmp_path: Path
 ) -> None:
-    path = tmp_path / "a.safetensors"
-    learner(small_alphabets).save(path)
-    with safe_open(path, "pt") as file:
-        metadata = dict(file.metadata())
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    del metadata["sha256"], metadata["framing"]
-    metadata["provenance"] = '{"framing": "frame"}'
-    metadata["sha256"] = _digest(metadata, tensors)
-    safetensors.torch.save_file(tensors, path, metadata)
+    def as_before(parts: Parts) -> None:
+        del parts[0]["framing"]
+        _say("provenance", {"framing": "frame"})(parts)
+
+    path = _changed(learner(small_alphabets), tmp_path, as_before)
     assert AdaptedLearner.load(path).model.framing == "frame"
