@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from scripted_app import LEAPT
+from scripted_app import HEARD, LEAPT
 from trainings import wait_until
 
 from benchmarks.browser import free_port, start_app, stop_app
@@ -70,9 +70,27 @@ class App:
 
     def leap(self) -> None:
         """Let all visitors have been silent for longer, in an app that is scripted."""
-        leaps = self.log.read_text().count(LEAPT)
+        leaps = self._times_said(LEAPT)
         os.kill(self.process.pid, signal.SIGUSR1)
-        wait_until(lambda: self.log.read_text().count(LEAPT) > leaps)
+        wait_until(lambda: self._times_said(LEAPT) > leaps)
+
+    def lose_the_silent(self) -> None:
+        """Leap until nothing trains: a word that was under way as its page fell silent undoes a
+        leap."""
+
+        def lost() -> bool:
+            self.leap()
+            return not self.trainings()
+
+        wait_until(lost)
+
+    def wait_until_heard(self) -> None:
+        """Wait until a page has said that it is there, to an app that is scripted."""
+        words = self._times_said(HEARD)
+        wait_until(lambda: self._times_said(HEARD) > words)
+
+    def _times_said(self, line: str) -> int:
+        return self.log.read_text().count(line)
 
 
 @contextmanager

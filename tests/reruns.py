@@ -28,11 +28,12 @@ class _Counter:
     """Hears of every report, under pytest-xdist in the process that controls the others."""
 
     def __init__(self) -> None:
-        self.tests: list[str] = []
+        self.tests: list[tuple[str, str]] = []
+        """Each with what happened the first time."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if str(report.outcome) == "rerun":
-            self.tests.append(report.nodeid)
+            self.tests.append((report.nodeid, report.longreprtext))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if len(self.tests) >= _TOO_MANY and not session.exitstatus:
@@ -41,8 +42,9 @@ class _Counter:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.tests:
             terminalreporter.section("run once more after a time-out")
-            for test in self.tests:
+            for test, reason in self.tests:
                 terminalreporter.write_line(test)
+                terminalreporter.write_line(reason)
             if len(self.tests) >= _TOO_MANY:
                 terminalreporter.write_line(
                     f"{len(self.tests)} tests had to be run once more: that fails the run."

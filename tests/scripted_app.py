@@ -15,12 +15,15 @@ from typing import Any
 from trainings import SCRIPTED
 
 from maml.sessions import process
+from maml.sessions.presence import Page, Presence
 from maml.sessions.settings import ServerSettings
 
 GRACE_SECONDS = 600.0
 LEAP_SECONDS = 0.6 * GRACE_SECONDS
 LEAPT = "All visitors have been silent for longer."
 """What the app says of it."""
+HEARD = "A page says that it is there."
+"""What it says of every such word."""
 
 
 def main() -> None:
@@ -31,6 +34,14 @@ def main() -> None:
     from maml.demo.start import serve
 
     process.NICENESS = 0  # on a busy machine tests would wait for long
+    hear = Presence.hear
+
+    def hear_aloud(self: Presence, key: str, watched: bool = True) -> Page:
+        page = hear(self, key, watched)
+        print(HEARD, flush=True)
+        return page
+
+    Presence.hear = hear_aloud  # type: ignore[method-assign]
     demo = build_demo(settings)
 
     def leap(number: int, frame: Any) -> None:

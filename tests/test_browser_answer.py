@@ -102,10 +102,12 @@ def test_the_slider_chooses_the_steps_and_asks_again(visitors: MakeVisitor) -> N
     visitor.page.wait_for_function("document.querySelector('#answer').textContent.match(/20 ?%/)")
     assert "every symbol is as likely" in visitor.answer()
     assert visitor.page.locator(".row.winner").count() == 0
-    assert visitor.button("Play adaptation").is_disabled()
+    play = visitor.button("Play adaptation")
+    play.and_(visitor.page.locator(":disabled")).wait_for()  # a frame after the answer
     slider.press("End")
     visitor.wait_for_answer("Elk")
     assert visitor.kept()["steps"] == 20
+    play.and_(visitor.page.locator(":enabled")).wait_for()
     labels = [one.get_attribute("aria-label") for one in visitor.page.locator(".chart").all()]
     assert all("20 steps" in str(label) for label in labels)
 
@@ -141,10 +143,12 @@ def test_the_bars_move_from_chance_to_the_answer_as_it_adapts(visitors: MakeVisi
     page.wait_for_selector(".replaying", state="detached")
     known, place, _ = page.evaluate(STANDING)
     assert known[4] > 0.9 and place != pytest.approx(middle, abs=3)
+    visitor.show_for(slowReplay=1000 * PATIENCE_MS)
+    visitor.press("Play adaptation")
+    assert page.evaluate(STANDING)[0] == CHANCE
     # On its way it passes what lies between.
     visitor.show_for(slowReplay=PATIENCE_MS // 3)
     visitor.press("Play adaptation")
-    assert page.evaluate(STANDING)[0] == CHANCE
     page.wait_for_function(
         "() => document.querySelectorAll('.rows .fill')[4].style.transform.slice(7, -1) > 0.25"
     )

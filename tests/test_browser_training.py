@@ -59,9 +59,7 @@ def trainers(app_profiles: Profiles, app: App) -> Iterator[MakeTrainer]:
     errors = [error for trainer in made for error in trainer.errors]
     for trainer in made:
         app_profiles.take_back(trainer.context)
-    for _ in range(2):  # whoever is left is lost
-        app.leap()
-    app.wait_until_nothing_trains()
+    app.lose_the_silent()
     app.check_log()
     assert not errors
 
@@ -153,9 +151,9 @@ def test_a_reload_finds_the_run_again(trainers: MakeTrainer, app: App) -> None:
     person.tab("Draw")
     person.page.wait_for_selector(".maml-sketchpad[data-ready=yes]")
     for _ in range(3):
-        person.wait_for_heartbeats()
+        app.wait_until_heard()
         app.leap()
-    person.wait_for_heartbeats()
+    app.wait_until_heard()
     assert app.trainings() == [process]
     person.tab("Train")
     person.wait_for_step(before + 5)
@@ -197,16 +195,17 @@ def test_a_closed_page_has_its_training_saved_and_stopped(trainers: MakeTrainer,
     person.page.close()
     app.leap()
     assert app.trainings() == [process], "within the grace time it goes on"
-    app.leap()
-    app.wait_until_nothing_trains()
+    app.lose_the_silent()
     other.page.reload()
     # On a slow machine the answer to the page's arrival comes while Gradio still makes the tab.
     person.page = person.context.new_page()
     slowness = person.context.new_cdp_session(person.page)
     slowness.send("Emulation.setCPUThrottlingRate", {"rate": 4})
-    person.open(url)
-    person.wait_for_state("lost")
-    slowness.send("Emulation.setCPUThrottlingRate", {"rate": 1})
+    try:
+        person.open(url)
+        person.wait_for_state("lost")
+    finally:
+        slowness.detach()
     assert "saved and stopped" in person.status
     saved = person.step
     assert saved >= 5
@@ -236,7 +235,7 @@ def test_a_training_outlives_a_short_silence_a_kill_and_a_long_silence(
     unseen = person.step
     person.context.set_offline(False)
     person.wait_for_step(unseen + 200)
-    person.wait_for_heartbeats()
+    app.wait_until_heard()
     app.leap()
     person.wait_for_step(person.step + 5)
     assert app.trainings() == [process]
@@ -251,9 +250,7 @@ def test_a_training_outlives_a_short_silence_a_kill_and_a_long_silence(
     person.wait_for_step(reached + 5)
     # A connection that stays away has the training saved and stopped.
     person.context.set_offline(True)
-    for _ in range(2):
-        app.leap()
-    app.wait_until_nothing_trains()
+    app.lose_the_silent()
     person.context.set_offline(False)
     person.wait_for_state("lost")
     saved = person.step

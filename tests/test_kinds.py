@@ -48,7 +48,9 @@ def test_a_browser_test_that_timed_out_is_run_once_more_and_named(suite: pytest.
     done = suite.runpytest_subprocess()
     assert done.parseoutcomes() == {"passed": 2, "rerun": 2}
     assert done.ret == 0
-    done.stdout.fnmatch_lines(["*run once more after a time-out*", "*::test_1", "*::test_2"])
+    done.stdout.fnmatch_lines(
+        ["*run once more after a time-out*", "*::test_1", "*Timeout 5000ms*", "*::test_2"]
+    )
 
 
 def test_three_of_them_fail_the_run(suite: pytest.Pytester) -> None:

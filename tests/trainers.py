@@ -64,12 +64,6 @@ class Trainer:
             field.fill(value)
             field.press("Tab")
 
-    def wait_for_heartbeats(self, number: int = 2) -> None:
-        """Wait until the page has said so often that it is there, and was heard."""
-        for _ in range(number):
-            with self.page.expect_response(lambda one: "/gradio_api/" in one.url):
-                pass
-
     def choose_small_training(self, iterations: int = 20_000) -> None:
         """Small steps; by default so many that none of the tests sees the end of them.
 
