@@ -248,13 +248,18 @@ def _peak(model: MetaNetwork, rounds: list[list[Episode]], step: Step) -> float 
         _seconds(model, rounds, step)
         return (torch.cuda.max_memory_allocated(device) - before) / 1e6
     with suppress(OSError, AttributeError):
-        # Linux forgets the process's peak; freed memory goes back first, so that it counts.
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        before = _status("VmRSS")
-        _seconds(model, rounds, step)
-        return (_status("VmHWM") - before) / 1e3
+        # What else happens in the process only adds to it: the least of three counts.
+        return min(_peak_of_process(model, rounds, step) for _ in range(3))
     return None
+
+
+def _peak_of_process(model: MetaNetwork, rounds: list[list[Episode]], step: Step) -> float:
+    # Linux forgets the process's peak; freed memory goes back first, so that it counts.
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    _seconds(model, rounds, step)
+    return (_status("VmHWM") - before) / 1e3
 
 
 def _status(key: str) -> int:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -91,6 +91,15 @@ class App:
 
     def _times_said(self, line: str) -> int:
         return self.log.read_text().count(line)
+
+
+def records_of(training: int) -> int:
+    """How many records a training process has written, 0 before it opens their file."""
+    for link in Path(f"/proc/{training}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if link.readlink().name == "metrics.jsonl":
+                return len(link.read_text().splitlines())
+    return 0
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def test_times_are_those_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         for seconds in pair:
             ticks += [now, now + seconds]
             now += seconds + 1
-    ticks += [now] * 4  # while memory is measured
+    ticks += [now] * 12  # while memory is measured, three times each
     each = iter(ticks)
     clock = type("Clock", (), {"perf_counter": staticmethod(lambda: next(each))})
     monkeypatch.setattr(maml.bench_training, "time", clock)
@@ -120,8 +120,9 @@ def test_peak_memory_grows_with_what_a_step_keeps(
     assert after.higher_mb is not None
     assert after.batched_mb is not None
     assert before.batched_mb < 30
-    assert 40 < after.batched_mb < 90
-    assert 40 < after.higher_mb < 90
+    # A peak, no sum: the plain loop asks six times.
+    assert 40 < after.batched_mb < 200
+    assert 40 < after.higher_mb < 200
 
 
 def test_torchopt_is_timed_beside_it_where_it_is_installed() -> None:

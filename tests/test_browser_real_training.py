@@ -103,7 +103,7 @@ def test_the_checkpoint_is_a_whole_learner_goes_to_the_hub_and_draws(
     assert learner.provenance["last_evaluation_in_training"]["tasks"] == 10
     assert learner.settings.channels == 8
 
-    person.page.get_by_role("button", name="Push to the Hugging Face Hub").click()
+    person.open_group("Push to the Hugging Face Hub")
     name, token = (person.page.get_by_label(one) for one in ("Repository", "Access token"))
     name.fill("anna/symbols")
     token.fill("hf_wrongwrongwrong")

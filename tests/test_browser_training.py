@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apps import SCRIPTED_APP, App, running
+from apps import SCRIPTED_APP, App, records_of, running
 from page import CUP_AGAIN, Profiles, Visitor, new_profile, teach_cross_and_cup
 from trainers import GROWN, ROOM, Trainer
 from trainings import gone, wait_until
@@ -388,6 +388,7 @@ def test_a_lecture_hall_compares_two_algorithms_and_sees_every_curve(
     person.press("Start training")
     wait_until(app.trainings)
     (process,) = app.trainings()
+    wait_until(lambda: records_of(process) > 5)
     os.kill(process, signal.SIGSTOP)  # to look at leisure
     page.get_by_text("then 1 more").wait_for()
     caption = page.locator("#train-caption")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from page import note_errors
+from page import FRAMES, note_errors
 
 ROOM = {"viewport": {"width": 1280, "height": 1000}}
 GROWN = """least => (document.querySelector('.maml-training svg .train polyline')
@@ -34,6 +34,7 @@ class Trainer:
         self.page.wait_for_selector(".maml-sketchpad[data-ready=yes]")
         self.tab("Train")
         self.page.wait_for_selector(".maml-training[data-ready=yes]")
+        self.page.evaluate(FRAMES)  # see `open_group`
 
     def open_again(self) -> None:
         """Close the page and open a new one in the same browser."""
@@ -54,8 +55,19 @@ class Trainer:
 
     def set(self, group: str, values: dict[str, str]) -> None:
         """Open a group of settings and fill some in."""
-        self.page.get_by_role("button", name=group).click()
+        self.open_group(group)
         self.fill(values)
+
+    def open_group(self, name: str) -> None:
+        """Open a group of fields.
+
+        Gradio gives them their first values once more, a frame after they can be seen: no hand is
+        so quick, but a test is.
+        """
+        button = self.page.get_by_role("button", name=name)
+        button.click()
+        button.locator("xpath=following::input").first.wait_for()
+        self.page.evaluate(FRAMES)
 
     def fill(self, values: dict[str, str]) -> None:
         """Fill settings in that can be seen."""
