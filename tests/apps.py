@@ -75,8 +75,7 @@ class App:
         wait_until(lambda: self._times_said(LEAPT) > leaps)
 
     def lose_the_silent(self) -> None:
-        """Leap until nothing trains: a word that was under way as its page fell silent undoes a
-        leap."""
+        """Leap until nothing trains: a page's last word may arrive after a leap and undo it."""
 
         def lost() -> bool:
             self.leap()
