@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from scripted_app import HEARD, LEAPT
+from scripted_app import CLOSED, HEARD, LEAPT
 from trainings import wait_until
 
 from benchmarks.browser import free_port, start_app, stop_app
@@ -73,6 +73,12 @@ class App:
         leaps = self._times_said(LEAPT)
         os.kill(self.process.pid, signal.SIGUSR1)
         wait_until(lambda: self._times_said(LEAPT) > leaps)
+
+    def close_idle_sessions(self) -> None:
+        """Close the sessions in which nothing runs, in an app that is scripted."""
+        times = self._times_said(CLOSED)
+        os.kill(self.process.pid, signal.SIGUSR2)
+        wait_until(lambda: self._times_said(CLOSED) > times)
 
     def lose_the_silent(self) -> None:
         """Leap until nothing trains: a page's last word may arrive after a leap and undo it."""

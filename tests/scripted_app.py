@@ -1,7 +1,8 @@
 """The app with a stand-in for its trainer, and with patience that tests exhaust.
 
 SIGUSR1: every visitor's silence grows, at once, by `LEAP_SECONDS`: who is silent is lost after two
-leaps, who speaks in between is not.
+leaps, who speaks in between is not.  SIGUSR2: sessions in which nothing runs are closed, as after
+hours.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ GRACE_SECONDS = 600.0
 LEAP_SECONDS = 0.6 * GRACE_SECONDS
 LEAPT = "All visitors have been silent for longer."
 """What the app says of it."""
+CLOSED = "Idle sessions have been closed."
+"""What it says of that."""
 HEARD = "A page says that it is there."
 """What it says of every such word."""
 
@@ -50,7 +53,15 @@ def main() -> None:
             session.presence._silence += LEAP_SECONDS
         print(LEAPT, flush=True)
 
+    def close_idle(number: int, frame: Any) -> None:
+        assert demo.visitors is not None
+        for session in list(demo.visitors._sessions.values()):
+            if not session.busy:
+                demo.visitors.dismiss(session)
+        print(CLOSED, flush=True)
+
     signal.signal(signal.SIGUSR1, leap)
+    signal.signal(signal.SIGUSR2, close_idle)
     serve(demo)
     sys.stdout.flush()
     os._exit(0)

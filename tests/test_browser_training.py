@@ -262,6 +262,26 @@ def test_a_training_outlives_a_short_silence_a_kill_and_a_long_silence(
     person.wait_for_state("stopped")
 
 
+def test_a_page_that_was_left_open_for_hours_trains_again(trainers: MakeTrainer, app: App) -> None:
+    person, other = trainers(), trainers()
+    person.choose_small_training()
+    person.start()
+    person.press("Stop training")
+    person.wait_for_state("stopped")
+    app.close_idle_sessions()
+    person.press("Go on from the last checkpoint")
+    person.page.get_by_text("the earlier trainings have been deleted").first.wait_for()
+    person.press("Start training")
+    person.wait_for_state("training")
+    person.press("Stop training")
+    person.wait_for_state("stopped")
+    # A place in the queue that nobody gives up would keep everybody from training.
+    other.choose_small_training()
+    other.start()
+    other.press("Stop training")
+    other.wait_for_state("stopped")
+
+
 def test_without_a_network_generated_alphabets_are_offered(trainers: MakeTrainer) -> None:
     person = trainers()
     omniglot = person.page.get_by_role("radio", name="Omniglot")

@@ -203,6 +203,29 @@ def test_two_visitors_take_turns(tmp_path: Path) -> None:
         mine.resume()
 
 
+def test_a_run_gives_up_its_place_although_nobody_saw_it_end(tmp_path: Path) -> None:
+    queue = TrainingQueue()
+    mine, theirs = (session_in(tmp_path / name, queue) for name in ("mine", "theirs"))
+    first = mine.add(small_recipe(10_000), "generated")
+    mine.tend()
+    wait_until(lambda: first.iteration)
+    second = theirs.add(small_recipe(10_000), "generated")
+    first.stop()
+    wait_until(lambda: first.over)
+    mine.remove(1)
+    assert first.process is not None and first.process.wait(PATIENCE)
+    theirs.tend()
+    assert second.state == "preparing", "the first one was removed before it was tended"
+    second.stop()
+    wait_until(lambda: second.ended)
+    third = theirs.add(small_recipe(10_000), "generated")
+    assert queue.place(third) == 0, "the second one was followed before it was tended"
+    fourth = mine.add(small_recipe(10_000), "generated")
+    third.stop()
+    assert theirs.resume() is third
+    assert (queue.place(fourth), queue.place(third)) == (0, 1)
+
+
 def test_a_training_without_its_visitor_is_saved_and_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +374,9 @@ def test_runs_stay_for_an_hour_after_their_visitor(
     offset[0] += 120
     wait_until(lambda: not idle.folder.exists())
     assert visitors.find(idle.token) is None
+    for act in (lambda: idle.add(small_recipe(10), "generated"), idle.resume):
+        with pytest.raises(Refusal, match="session_closed"):
+            act()
     assert visitors.find(seen.token) is seen and visitors.find(busy.token) is busy
     visitors.close()
 

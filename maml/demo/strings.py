@@ -217,6 +217,8 @@ _EN = {
     "run, then start again.",
     "disk_together": "All runs together fill the disk space that is set aside for them. Remove a "
     "run of yours, or try again later.",
+    "session_closed": "Nothing has happened here for a long time, so the earlier trainings have "
+    "been deleted; start a new one.",
     "queue_full": "{waiting} people are waiting to train already; try again later.",
     "address_full": "{most} trainings from your address run or wait already; try again when one "
     "has ended.",
@@ -410,6 +412,7 @@ _ZH = {
     "disk_each": "你的训练已占用服务器 {megabytes} MB，这是每位访客的上限。"
     "请移除一次训练后再开始。",
     "disk_together": "所有训练已占满预留的磁盘空间。请移除你的一次训练，或稍后再试。",
+    "session_closed": "这里已有很长时间没有活动，之前的训练已被删除；请重新开始训练。",
     "queue_full": "已有 {waiting} 人在排队等候训练，请稍后再试。",
     "address_full": "来自你的网络地址已有 {most} 个训练在运行或排队，请等其中一个结束后再试。",
     "offline": "连接中断。你的画在这里是安全的；恢复连接后会给出答案。",

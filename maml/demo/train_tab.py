@@ -298,12 +298,16 @@ def build_train_tab(
         else:
             yield from watch(session, request.session_hash)
 
+    def kept(session: TrainSession | None) -> TrainSession | None:
+        """A page's session, unless it was closed while the page did nothing for long."""
+        return None if session is None else visitors.find(session.token)
+
     def on_start(
         session: TrainSession | None, language: Language, request: gr.Request, *given: Any
     ) -> Iterator[dict[Any, Any]]:
         with as_page_errors(language):
             choice = form.read(*given)
-            known = session
+            known = kept(session)
             session = known or visitors.welcome(_address(request))
             try:
                 first, *then = choice.recipes

@@ -47,7 +47,8 @@ _log = logging.getLogger(__name__)
 class TrainSession:
     """The trainings of one visitor, one at a time.
 
-    The visitor comes back to it with its token.
+    The visitor comes back to it with its token.  Its pages and the thread that tends it act under
+    one lock: a training that ended may be resumed or removed before it was seen to have ended.
 
     Args:
         folder: a folder of its own, made when it is first needed.
@@ -79,6 +80,8 @@ class TrainSession:
         self._warm = WarmStart() if warm is None else warm
         self._numbers = 0
         self._copies = 0
+        self._lock = threading.RLock()
+        self._closed = False
 
     @property
     def current(self) -> Training | None:
@@ -121,16 +124,19 @@ class TrainSession:
 
         Raises:
             ValueError: if the visitor's last one has not ended.
-            Refusal: if there is no place in the queue, or no room on the disk.
+            Refusal: if there is no place in the queue, no room on the disk, or it is closed.
         """
-        self._refuse_if_busy()
-        training = self._join(recipe, source, device, limit_minutes)
-        self.planned = list(then)
-        self.presence.expect()
-        return training
+        with self._lock:
+            self._require_idle()
+            training = self._join(recipe, source, device, limit_minutes)
+            self.planned = list(then)
+            self.presence.expect()
+            return training
 
     def _join(self, recipe: Recipe, source: Source, device: str, limit_minutes: float) -> Training:
         self._disk.require_room(self.folder)
+        if self.current is not None:
+            self._queue.leave(self.current)
         job = Job(recipe, source, self.folder / f"run-{self._numbers + 1}", device)
         training = Training(self._numbers + 1, job, limit_minutes, self._warm.launch)
         self._queue.join(training, self.address)
@@ -147,17 +153,21 @@ class TrainSession:
             ValueError: if there is none that can be resumed.
             Refusal: as `add`.
         """
-        self._refuse_if_busy()
-        training = self.current
-        if training is None or not training.resumable:
-            raise ValueError("There is no run to resume; start a training.")
-        self._disk.require_room(self.folder)
-        self._queue.join(training, self.address)
-        training.wait_for_turn(resume=True)
-        self.presence.expect()
-        return training
+        with self._lock:
+            self._require_idle()
+            training = self.current
+            if training is None or not training.resumable:
+                raise ValueError("There is no run to resume; start a training.")
+            self._disk.require_room(self.folder)
+            self._queue.leave(training)
+            self._queue.join(training, self.address)
+            training.wait_for_turn(resume=True)
+            self.presence.expect()
+            return training
 
-    def _refuse_if_busy(self) -> None:
+    def _require_idle(self) -> None:
+        if self._closed:  # nobody would tend a training
+            raise Refusal("session_closed")
         if self.busy:
             raise ValueError("Your training is still running; stop it before you start another.")
 
@@ -171,14 +181,17 @@ class TrainSession:
         Raises:
             ValueError: if there is none of that number, or it has not ended.
         """
-        training = next((one for one in self.trainings if one.number == number), None)
-        if training is None:
-            raise ValueError(f"There is no run {number}.")
-        if not training.over:
-            raise ValueError(f"Run {number} is not over; stop it first.")
-        self.trainings.remove(training)
-        shutil.rmtree(training.folder.path, ignore_errors=True)
-        self.weigh()
+        with self._lock:
+            training = next((one for one in self.trainings if one.number == number), None)
+            if training is None:
+                raise ValueError(f"There is no run {number}.")
+            if not training.over:
+                raise ValueError(f"Run {number} is not over; stop it first.")
+            training.abandon()  # its process may still be at the end of its work
+            self._queue.leave(training)
+            self.trainings.remove(training)
+            shutil.rmtree(training.folder.path, ignore_errors=True)
+            self.weigh()
 
     def weigh(self) -> int:
         """Count the bytes of its files anew; a training that fills its share is stopped."""
@@ -189,21 +202,22 @@ class TrainSession:
 
     def tend(self) -> None:
         """Start the training whose turn it is, end what has to end; to be called often."""
-        training = self.current
-        if training is None:
-            return
-        silence = self.presence.silence()
-        if not training.over:
-            if silence > self._grace:
-                training.stop("lost")
-            elif training.state == "waiting" and not self._queue.place(training):
-                training.start()
-                if self.planned:
-                    self._warm.prepare()
-        training.keep_time()
-        if training.ended:
-            self._queue.leave(training)
-            self._go_on(training, silence)
+        with self._lock:
+            training = self.current
+            if training is None:
+                return
+            silence = self.presence.silence()
+            if not training.over:
+                if silence > self._grace:
+                    training.stop("lost")
+                elif training.state == "waiting" and not self._queue.place(training):
+                    training.start()
+                    if self.planned:
+                        self._warm.prepare()
+            training.keep_time()
+            if training.ended:
+                self._queue.leave(training)
+                self._go_on(training, silence)
 
     def _go_on(self, training: Training, silence: float) -> None:
         """Queue what was planned to follow a training, as soon as there is room for it."""
@@ -217,17 +231,20 @@ class TrainSession:
 
     def stop(self) -> None:
         """Save and end what runs."""
-        if self.current is None:
-            return
-        if self._another_follows:
-            self.planned = []
-        self.current.stop()
+        with self._lock:
+            if self.current is None:
+                return
+            if self._another_follows:
+                self.planned = []
+            self.current.stop()
 
     def close(self) -> None:
-        """End what runs and remove the files."""
-        for training in self.trainings:
-            training.abandon()
-            self._queue.leave(training)
+        """End what runs and remove the files; no training can be added any more."""
+        with self._lock:
+            self._closed = True
+            for training in self.trainings:
+                training.abandon()
+                self._queue.leave(training)
         shutil.rmtree(self.folder, ignore_errors=True)
         self._disk.forget(self.folder)
 
