@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from trainings import SCRIPTED
+from trainings import SCRIPTED, wait_until
 
 from maml.sessions import process
 from maml.sessions.presence import Page, Presence
@@ -55,9 +55,12 @@ def main() -> None:
 
     def close_idle(number: int, frame: Any) -> None:
         assert demo.visitors is not None
-        for session in list(demo.visitors._sessions.values()):
-            if not session.busy:
-                demo.visitors.dismiss(session)
+        idle = [one for one in demo.visitors._sessions.values() if not one.busy]
+        pages = [page for session in idle for page in list(session.presence._pages.values())]
+        # After hours no watch lingers, to put the page back into a session that is closed.
+        wait_until(lambda: not any(page.attached for page in pages))
+        for session in idle:
+            demo.visitors.dismiss(session)
         print(CLOSED, flush=True)
 
     signal.signal(signal.SIGUSR1, leap)
